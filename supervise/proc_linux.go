@@ -1,0 +1,159 @@
+package supervise
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// process names one process for good: pids are used again, a pid with its start
+// time (in clock ticks since boot, proc_pid_stat(5) field 22) is not.
+type process struct {
+	pid   int
+	start uint64
+}
+
+type relative struct {
+	process
+	ppid int
+}
+
+var errNoProc = errors.New("/proc is not mounted, or shows another PID namespace")
+
+// descendants gives all processes below self, parents before their children.
+func descendants(self int) ([]relative, error) {
+	if me, err := os.Readlink("/proc/self"); err != nil || me != strconv.Itoa(self) {
+		return nil, errNoProc
+	}
+	dir, err := os.Open("/proc")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = dir.Close() }()
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return nil, err
+	}
+	children := map[int][]relative{}
+	for _, name := range names {
+		pid, err := strconv.Atoi(name)
+		if err != nil {
+			continue
+		}
+		if r, err := readRelative(pid); err == nil {
+			children[r.ppid] = append(children[r.ppid], r)
+		}
+	}
+	var tree []relative
+	for level := children[self]; len(level) > 0; {
+		tree = append(tree, level...)
+		var next []relative
+		for _, r := range level {
+			next = append(next, children[r.pid]...)
+		}
+		level = next
+	}
+	return tree, nil
+}
+
+func readProcess(pid int) (process, error) {
+	r, err := readRelative(pid)
+	return r.process, err
+}
+
+func readRelative(pid int) (relative, error) {
+	raw, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return relative{}, err
+	}
+	return parseStat(pid, raw)
+}
+
+// parseStat reads fields 4 (ppid) and 22 (starttime) of proc_pid_stat(5). The name
+// in field 2 may hold blanks and brackets, so what counts is the last bracket.
+func parseStat(pid int, raw []byte) (relative, error) {
+	fields := bytes.Fields(raw[bytes.LastIndexByte(raw, ')')+1:])
+	if len(fields) < 20 {
+		return relative{}, errors.New("short stat")
+	}
+	ppid, err := strconv.Atoi(string(fields[1]))
+	if err != nil {
+		return relative{}, err
+	}
+	start, err := strconv.ParseUint(string(fields[19]), 10, 64)
+	if err != nil {
+		return relative{}, err
+	}
+	return relative{process{pid, start}, ppid}, nil
+}
+
+func commandLineHolds(pid int, word string) bool {
+	raw, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline")
+	return err == nil && strings.Contains(string(raw), word)
+}
+
+// open gives a pidfd of p (man 2 pidfd_open, Linux 5.3), having made sure that the
+// pid is still the same process.
+func (p process) open() (int, error) {
+	fd, err := unix.PidfdOpen(p.pid, 0)
+	if err != nil {
+		return -1, err
+	}
+	if now, err := readProcess(p.pid); err != nil || now != p {
+		_ = unix.Close(fd)
+		return -1, syscall.ESRCH
+	}
+	return fd, nil
+}
+
+// sendExactly signals p and never a process that has its pid by now.
+func sendExactly(p process, sig syscall.Signal) error {
+	fd, err := p.open()
+	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) {
+		return syscall.Kill(p.pid, sig) // an old kernel, or a seccomp filter that knows no pidfd
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { _ = unix.Close(fd) }()
+	return unix.PidfdSendSignal(fd, sig, nil, 0)
+}
+
+// waiter gives a function that comes back when p has ended.
+func waiter(p process) (func(), error) {
+	fd, err := p.open()
+	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) {
+		return func() { pollUntilGone(p) }, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return func() {
+		defer func() { _ = unix.Close(fd) }()
+		// A pidfd becomes readable when its process ends.
+		for {
+			_, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, -1)
+			if err != unix.EINTR {
+				return
+			}
+		}
+	}, nil
+}
+
+// pollUntilGone looks 50 times a second, for the length of a drain, where the
+// kernel offers nothing to wait on.
+func pollUntilGone(p process) {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for range tick.C {
+		if now, err := readProcess(p.pid); err != nil || now != p {
+			return
+		}
+	}
+}

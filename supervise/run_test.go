@@ -1,0 +1,156 @@
+package supervise
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// fakeKernel is a kernel whose one child does what the test says. The real one is
+// tested with real processes in real_test.go; this one is here for time alone.
+type fakeKernel struct {
+	caught *Signals
+	dead   []exited
+	alive  map[int]bool
+	// stopsAfter is how long the child takes to end after TERM; negative: it never does.
+	stopsAfter time.Duration
+	// drainsAfter is how long the helper takes.
+	drainsAfter time.Duration
+	log         []string
+	begin       time.Time
+}
+
+func (k *fakeKernel) note(format string, args ...any) {
+	k.log = append(k.log, fmt.Sprintf("%s ", time.Since(k.begin))+fmt.Sprintf(format, args...))
+}
+
+func (k *fakeKernel) start(c Command) (int, error) {
+	k.note("start %s", c.Name)
+	k.alive[7] = true
+	return 7, nil
+}
+
+func (k *fakeKernel) reap() (exited, bool, bool) {
+	if len(k.dead) == 0 {
+		return exited{}, false, len(k.alive) == 0
+	}
+	e := k.dead[0]
+	k.dead = k.dead[1:]
+	delete(k.alive, e.pid)
+	return e, true, false
+}
+
+func (k *fakeKernel) die(status syscall.WaitStatus) {
+	k.dead = append(k.dead, exited{pid: 7, status: status})
+	k.caught.child <- syscall.SIGCHLD
+}
+
+func (k *fakeKernel) send(pid int, sig syscall.Signal) {
+	k.note("send %d to %d", sig, pid)
+	if sig == term && k.stopsAfter >= 0 {
+		time.AfterFunc(k.stopsAfter, func() { k.die(0) })
+	}
+}
+
+func (k *fakeKernel) sendTree(sig syscall.Signal) int {
+	if len(k.alive) == 0 {
+		return 0
+	}
+	k.note("tree %d", sig)
+	if sig == kill {
+		k.die(bySignal(kill))
+	}
+	return len(k.alive)
+}
+
+func (k *fakeKernel) drain(_ int, _ string, over func()) []int {
+	k.note("drain")
+	time.AfterFunc(k.drainsAfter, over)
+	return []int{8}
+}
+
+func TestStopTakesItsTime(t *testing.T) {
+	const second = time.Second
+	tests := []struct {
+		name        string
+		spec        Spec
+		stopsAfter  time.Duration
+		drainsAfter time.Duration
+		signals     []time.Duration // when TERM comes
+		want        []string
+		code        int
+	}{
+		{
+			name:       "a service that stops at once",
+			spec:       Spec{Service: server("gunicorn"), Grace: 25 * second},
+			stopsAfter: 3 * time.Millisecond, drainsAfter: 4 * second,
+			signals: []time.Duration{60 * second},
+			want:    []string{"0s start server", "1m0s drain", "1m4s send 15 to 7"},
+		},
+		{
+			name:       "a stop delay comes before the drain",
+			spec:       Spec{Service: server("gunicorn"), Grace: 25 * second, StopDelay: 5 * second},
+			stopsAfter: 0, drainsAfter: second,
+			signals: []time.Duration{second},
+			want:    []string{"0s start server", "6s drain", "7s send 15 to 7"},
+		},
+		{
+			name:       "a service that ignores TERM is killed at the end of the grace period",
+			spec:       Spec{Service: server(""), Grace: 25 * second},
+			stopsAfter: -1,
+			signals:    []time.Duration{0},
+			want:       []string{"0s start server", "0s send 15 to 7", "20s tree 15", "25s tree 9"},
+			code:       137,
+		},
+		{
+			name:       "a drain that never ends is cut short for the service's sake",
+			spec:       Spec{Service: server("gunicorn"), Grace: 25 * second},
+			stopsAfter: -1, drainsAfter: time.Hour,
+			signals: []time.Duration{0},
+			want:    []string{"0s start server", "0s drain", "20s tree 15", "25s tree 9"},
+			code:    137,
+		},
+		{
+			name:       "a second TERM kills at once",
+			spec:       Spec{Service: server(""), Grace: 25 * second},
+			stopsAfter: -1,
+			signals:    []time.Duration{second, 2 * second},
+			want:       []string{"0s start server", "1s send 15 to 7", "2s tree 9"},
+			code:       137,
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				caught := &Signals{forward: make(chan os.Signal, 8), child: make(chan os.Signal, 8)}
+				k := &fakeKernel{
+					caught: caught, alive: map[int]bool{}, begin: time.Now(),
+					stopsAfter: tt.stopsAfter, drainsAfter: tt.drainsAfter,
+				}
+				for _, at := range tt.signals {
+					// A moment later than the start, so that there is something to stop.
+					time.AfterFunc(at+time.Nanosecond, func() { caught.forward <- term })
+				}
+				code := run(tt.spec, k, caught, func(Event) {})
+				for i := range k.log {
+					k.log[i] = roundOff(k.log[i])
+				}
+				if !slices.Equal(k.log, tt.want) || code != tt.code {
+					t.Errorf("got  %q, code %d\nwant %q, code %d", k.log, code, tt.want, tt.code)
+				}
+			})
+		})
+	}
+}
+
+// roundOff takes the extra nanosecond away again.
+func roundOff(line string) string {
+	at, rest, _ := strings.Cut(line, " ")
+	d, _ := time.ParseDuration(at)
+	return d.Truncate(time.Microsecond).String() + " " + rest
+}
