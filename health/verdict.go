@@ -1,0 +1,100 @@
+package health
+
+import (
+	"fmt"
+	"time"
+)
+
+// Question is one of Kubernetes' three (Kubernetes documentation, "Liveness,
+// Readiness, and Startup Probes").
+type Question string
+
+// The questions, by their names on the wire and on the command line.
+const (
+	Live    Question = "live"
+	Ready   Question = "ready"
+	Started Question = "started"
+)
+
+// Phase is where ak-init is.
+type Phase string
+
+// The phases, in the order in which they come about.
+const (
+	Preparing   Phase = "preparing"
+	Starting    Phase = "starting"
+	Serving     Phase = "ready"
+	Degraded    Phase = "degraded"
+	Stopping    Phase = "stopping"
+	notAnswered       = "it has not answered yet"
+)
+
+// Threshold is how long a service that has been ready may go without answering
+// before a restart would help: three probes in a row at Kubernetes' default period
+// of 10 s.
+const Threshold = 30 * time.Second
+
+// Answer is what an asker hears.
+type Answer struct {
+	Healthy bool
+	Phase   Phase
+	// Service is whom it is about.
+	Service string
+	// Reason is why not, or what is not well though the answer is yes; one line.
+	Reason string
+}
+
+// seen is what is known when a question is judged.
+type seen struct {
+	service string
+	running bool
+	// stopping: a stop was asked for.
+	stopping bool
+	// wasReady: it has answered its ready question once.
+	wasReady bool
+	// probe is what the service answered just now, nil for well.
+	probe error
+	// failing is how long it has not answered, 0 when it does.
+	failing time.Duration
+}
+
+// judge is pure: what is known, and what is asked, give the answer.
+func judge(q Question, s seen) Answer {
+	a := Answer{Service: s.service, Phase: phaseOf(s)}
+	if s.probe != nil {
+		a.Reason = s.probe.Error()
+	}
+	switch a.Phase {
+	case Preparing, Starting:
+		a.Healthy = q == Live
+		if a.Reason == "" {
+			a.Reason = notAnswered
+		}
+	case Stopping:
+		a.Healthy = q == Live || q == Started && s.wasReady
+		a.Reason = "it was told to stop"
+	case Degraded:
+		a.Healthy = q != Ready && s.failing < Threshold
+		if s.failing >= time.Second {
+			a.Reason = fmt.Sprintf("%s, for %s now", a.Reason, s.failing.Round(time.Second))
+		}
+	default:
+		a.Healthy = true
+	}
+	return a
+}
+
+func phaseOf(s seen) Phase {
+	switch {
+	case s.stopping:
+		return Stopping
+	case !s.running:
+		return Preparing
+	case !s.wasReady:
+		return Starting
+	case s.probe != nil:
+		return Degraded
+	default:
+		return Serving
+	}
+}
