@@ -1,0 +1,76 @@
+package prepare
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// Claim is a directory that belongs to one live ak-init alone: the kernel drops the
+// lock with the process that holds it, however that ends.
+type Claim struct {
+	Dir  string
+	lock *os.File
+}
+
+// ErrClaimed is for a directory whose owner lives.
+var ErrClaimed = errors.New("another ak-init of this kind runs with this TMPDIR; give each a TMPDIR of its own")
+
+// Take claims dir, making it 0700 if need be.
+func Take(dir string) (*Claim, error) {
+	// The one that ran before may remove its directory between our opening and our
+	// locking it; then what we hold has no name any more.
+	for range 3 {
+		c, err := take(dir)
+		if !errors.Is(err, fs.ErrNotExist) {
+			return c, err
+		}
+	}
+	return nil, fmt.Errorf("%s vanishes again and again", dir)
+}
+
+func take(dir string) (*Claim, error) {
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err
+	}
+	lock, err := os.OpenFile(dir, unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, err
+	}
+	if err := claim(lock, dir); err != nil {
+		_ = lock.Close()
+		return nil, err
+	}
+	return &Claim{Dir: dir, lock: lock}, nil
+}
+
+func claim(lock *os.File, dir string) error {
+	held, err := lock.Stat()
+	if err != nil {
+		return err
+	}
+	if !isOwn(held, os.Geteuid()) {
+		return fmt.Errorf("%s is not ours alone (%s); remove it", dir, found(dir))
+	}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return fmt.Errorf("%s: %w", filepath.Dir(dir), ErrClaimed)
+		}
+		return err
+	}
+	named, err := os.Lstat(dir)
+	if err == nil && !os.SameFile(held, named) {
+		return fs.ErrNotExist
+	}
+	return err
+}
+
+// Release removes the directory, if nothing lies in it any more, and lets go of it.
+func (c *Claim) Release() {
+	_ = os.Remove(c.Dir)
+	_ = c.lock.Close()
+}

@@ -1,0 +1,133 @@
+package prepare
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Identity is who somebody is, by number. A uid needs no name: OpenShift gives none.
+type Identity struct {
+	UID    int    `json:"uid"`
+	GID    int    `json:"gid"`
+	Groups []int  `json:"groups"`
+	Home   string `json:"home,omitempty"`
+}
+
+// String is how messages say it.
+func (id Identity) String() string { return fmt.Sprintf("uid %d, gid %d", id.UID, id.GID) }
+
+// Self is who this process is.
+func Self() Identity {
+	groups, _ := os.Getgroups() // fails on no Linux
+	return Identity{UID: os.Geteuid(), GID: os.Getegid(), Groups: groups}
+}
+
+// ErrNoPermission is for an identity that this process must not take.
+var ErrNoPermission = errors.New("only root can become another user")
+
+// Become gives the identity behind "NAME", "UID" or "UID:GID" for self's children.
+// Their supplementary groups are self's without root's own group, which keeps what
+// the container runtime gave (Kubernetes: fsGroup), and the groups of a named user.
+func Become(self Identity, spec string) (Identity, error) {
+	id, err := lookUp(spec)
+	if err != nil {
+		return Identity{}, err
+	}
+	if id.UID == self.UID && (self.UID != 0 || id.GID == self.GID) {
+		return self, nil
+	}
+	if self.UID != 0 {
+		return Identity{}, fmt.Errorf("cannot run as %s (%s): we are %s: %w", spec, id, self, ErrNoPermission)
+	}
+	for _, g := range self.Groups {
+		if g != 0 && !slices.Contains(id.Groups, g) {
+			id.Groups = append(id.Groups, g)
+		}
+	}
+	return id, nil
+}
+
+// WithGroupOf adds a file's group, such as docker.sock's. No file, no group.
+func (id Identity) WithGroupOf(path string) Identity {
+	var st syscall.Stat_t
+	if err := syscall.Stat(path, &st); err == nil && !slices.Contains(id.Groups, int(st.Gid)) {
+		id.Groups = append(slices.Clone(id.Groups), int(st.Gid))
+	}
+	return id
+}
+
+func lookUp(spec string) (Identity, error) {
+	name, group, hasGroup := strings.Cut(spec, ":")
+	u, err := user.Lookup(name)
+	if uid, numErr := strconv.ParseUint(name, 10, 31); err != nil && numErr == nil {
+		u, err = user.LookupId(name)
+		if err != nil { // a number without a name: its group is its own number
+			u, err = &user.User{Uid: name, Gid: strconv.Itoa(int(uid))}, nil
+		}
+	}
+	if err != nil {
+		return Identity{}, fmt.Errorf("there is no user %q here; give a number, as --user 1000:1000", name)
+	}
+	id := Identity{Home: u.HomeDir}
+	id.UID, _ = strconv.Atoi(u.Uid) // what os/user gives on Linux is numbers
+	id.GID, _ = strconv.Atoi(u.Gid)
+	if hasGroup {
+		gid, err := strconv.ParseUint(group, 10, 31)
+		if err != nil {
+			return Identity{}, fmt.Errorf("group %q is not a number", group)
+		}
+		id.GID = int(gid)
+	}
+	id.Groups = []int{id.GID}
+	names, _ := u.GroupIds() // a user without a name is in no group file
+	for _, g := range names {
+		if gid, err := strconv.Atoi(g); err == nil && !slices.Contains(id.Groups, gid) {
+			id.Groups = append(id.Groups, gid)
+		}
+	}
+	return id, nil
+}
+
+// As runs fn with id's file system rights and no more: what fn may create, id may
+// create. Only this one thread changes (setfsuid(2) is per thread, and takes root's
+// file capabilities away with the uid), and it ends with fn.
+func As(id Identity, fn func() error) error {
+	if self := Self(); id.UID == self.UID && id.GID == self.GID {
+		return fn()
+	}
+	result := make(chan error)
+	go func() {
+		// Never unlocked: a locked thread ends with its goroutine, and nobody else ever
+		// runs with its rights (runtime.LockOSThread).
+		runtime.LockOSThread()
+		if err := takeRights(id); err != nil {
+			result <- err
+			return
+		}
+		result <- fn()
+	}()
+	return <-result
+}
+
+func takeRights(id Identity) error {
+	if err := unix.Setgroups(id.Groups); err != nil {
+		return fmt.Errorf("cannot take the groups of %s: %w", id, err)
+	}
+	// These two do not report failure; asking again with an invalid id gives the
+	// present one (man 2 setfsuid).
+	_ = unix.Setfsgid(id.GID)
+	_ = unix.Setfsuid(id.UID)
+	if now, _ := unix.SetfsuidRetUid(-1); now != id.UID {
+		return fmt.Errorf("cannot take the rights of %s: %w", id, ErrNoPermission)
+	}
+	return nil
+}
