@@ -1,0 +1,109 @@
+package authentik
+
+import (
+	"net"
+	"net/url"
+	"path"
+	"strings"
+)
+
+// Config is what authentik's configuration says about the few things that its
+// launcher must know. Read from the environment; authentik reads files as well.
+type Config struct {
+	// ListenHTTP is listen.http as authentik has it, such as "0.0.0.0:9000".
+	ListenHTTP string
+	// WebPath is web.path, with both slashes.
+	WebPath string
+	// DataDirs are directories for uploads, as far as they are kept in files.
+	DataDirs []DataDir
+}
+
+// DataDir is a directory that authentik writes to once somebody uploads a file.
+type DataDir struct {
+	Path string
+	// Setting is the variable that moves it, Backend the one that does without it.
+	Setting, Backend string
+}
+
+// ReadConfig reads the configuration of a release from the children's environment.
+// readFile gives the content of what a file:// value names.
+func ReadConfig(getenv func(string) string, readFile func(string) ([]byte, error), root string) Config {
+	get := func(name, otherwise string) string {
+		if value := resolve(getenv("AUTHENTIK_"+name), getenv, readFile); value != "" {
+			return value
+		}
+		return otherwise
+	}
+	c := Config{
+		// authentik/lib/default.yml, 2026.2
+		ListenHTTP: get("LISTEN__HTTP", "0.0.0.0:9000"),
+		WebPath:    get("WEB__PATH", "/"),
+	}
+	backend := get("STORAGE__BACKEND", "file")
+	dir := get("STORAGE__FILE__PATH", "./data")
+	// authentik/admin/files/backends/file.py, 2026.2: files lie in <path>/<use>, and a
+	// use may have settings of its own.
+	for _, use := range []string{"MEDIA", "REPORTS"} {
+		prefix := "STORAGE__" + use + "__"
+		if get(prefix+"BACKEND", backend) != "file" {
+			continue
+		}
+		d := DataDir{
+			Path:    get(prefix+"FILE__PATH", dir),
+			Setting: "AUTHENTIK_STORAGE__FILE__PATH",
+			Backend: "AUTHENTIK_STORAGE__BACKEND",
+		}
+		if !path.IsAbs(d.Path) {
+			d.Path = path.Join(root, d.Path)
+		}
+		if len(c.DataDirs) == 0 || c.DataDirs[0].Path != d.Path {
+			c.DataDirs = append(c.DataDirs, d)
+		}
+	}
+	return c
+}
+
+// resolve follows env://NAME?default and file:///path?default as authentik does
+// (authentik/lib/config.py, parse_uri; internal/config/config.go, parseScheme).
+func resolve(value string, getenv func(string) string, readFile func(string) ([]byte, error)) string {
+	if !strings.HasPrefix(value, "env://") && !strings.HasPrefix(value, "file://") {
+		return value
+	}
+	u, err := url.Parse(value)
+	if err != nil {
+		return value
+	}
+	if u.Scheme == "env" {
+		if found := getenv(u.Host); found != "" {
+			return found
+		}
+		return u.RawQuery
+	}
+	raw, err := readFile(u.Path)
+	if err != nil {
+		return u.RawQuery
+	}
+	return strings.TrimSpace(string(raw))
+}
+
+// ProbeAddress is where a listener is reached from its own machine: wildcards are
+// taken for loopback. A list (from 2026.5 on) is asked at its first entry.
+func (c Config) ProbeAddress() string {
+	first, _, _ := strings.Cut(c.ListenHTTP, ",")
+	host, port, err := net.SplitHostPort(strings.TrimSpace(first))
+	if err != nil {
+		return first
+	}
+	switch host {
+	case "", "0.0.0.0":
+		host = "127.0.0.1"
+	case "::":
+		host = "::1"
+	}
+	return net.JoinHostPort(host, port)
+}
+
+// ProbePath is a health path below web.path.
+func (c Config) ProbePath(below string) string {
+	return "/" + strings.TrimPrefix(path.Join(c.WebPath, below)+"/", "/")
+}

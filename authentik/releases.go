@@ -1,0 +1,134 @@
+// Package authentik is the contract with each authentik release, as data: what a
+// verb runs, reads, writes and listens on, and where an installation keeps its
+// parts. It starts nothing and writes nothing; what it has to look at comes in as
+// functions.
+package authentik
+
+import "strings"
+
+// Release is what one authentik release expects of whoever starts it. A field that
+// two releases do not share belongs here, not into an if.
+type Release struct {
+	// Name is the release without its patch level, as "2026.2".
+	Name   string
+	Server Verb
+	Worker Verb
+	// DropsTo is the user that children get instead of root where a verb says so.
+	DropsTo string
+	// DockerSocket is the socket whose group such children get as well.
+	DockerSocket string
+	// Unset are variables that must not reach any child.
+	Unset []string
+}
+
+// Verb is one word that a container is started with.
+type Verb struct {
+	Name string
+	// Program is looked up in the children's PATH. Argv[0] is this word too.
+	Program string
+	// Args may hold {tmpdir}.
+	Args []string
+	// TakesArgs: words behind the verb are handed on.
+	TakesArgs bool
+	// Bootstrap is run before, when one of its triggers is set.
+	Bootstrap *Bootstrap
+	// DropsRoot: root gives its place to DropsTo.
+	DropsRoot bool
+	// ModeFile and PIDFile are names in TMPDIR. authentik's own health check reads
+	// the mode file; the pid file is written by the service. PIDFileHolder is what the
+	// command line of a process must hold to be its writer.
+	ModeFile, PIDFile, PIDFileHolder string
+	// Drain is the word by which helpers that must end first are known.
+	Drain string
+	// Live and Ready are paths below web.path that answer at listen.http.
+	// An empty Live: the verb is live by its pid file alone.
+	Live, Ready string
+}
+
+// Bootstrap is the step that applies the credentials of a first start.
+type Bootstrap struct {
+	Program string
+	Args    []string
+	// Triggers are variables; one that is set and not empty is enough.
+	Triggers []string
+}
+
+// Argv is a verb's command line; its first word is looked up in PATH.
+func (v Verb) Argv(tmpdir string, args []string) []string {
+	argv := []string{v.Program}
+	for _, a := range v.Args {
+		argv = append(argv, strings.ReplaceAll(a, "{tmpdir}", tmpdir))
+	}
+	if v.TakesArgs {
+		argv = append(argv, args...)
+	}
+	return argv
+}
+
+// Releases are the known ones, newest first.
+//
+// Sources: lifecycle/ak, cmd/server/{server,healthcheck}.go, internal/web/{web,proxy}.go,
+// internal/gounicorn/gounicorn.go, internal/config/config.go and
+// packages/django-dramatiq-postgres, each at the tag of the release.
+func Releases() []Release {
+	return []Release{
+		{
+			Name: "2026.2",
+			Server: Verb{
+				Name:     "server",
+				Program:  "authentik",
+				ModeFile: "authentik-mode",
+				// The Go process ends at once on TERM and cuts what it proxies; gunicorn must
+				// have finished before (internal/web/web.go, cmd/server/server.go).
+				Drain: "gunicorn",
+				Live:  "-/health/live/",
+				Ready: "-/health/ready/",
+			},
+			Worker: Verb{
+				Name:          "worker",
+				Program:       "python",
+				Args:          []string{"-m", "manage", "worker", "--pid-file", "{tmpdir}/authentik-worker.pid"},
+				TakesArgs:     true,
+				DropsRoot:     true,
+				ModeFile:      "authentik-mode",
+				PIDFile:       "authentik-worker.pid",
+				PIDFileHolder: "--pid-file",
+				// The worker's health server answers every path alike: 200 when its database
+				// does (authentik/tasks/middleware.py).
+				Ready: "-/health/ready/",
+				// From 2025.8 on the worker's, and its failure is ignored (lifecycle/ak).
+				Bootstrap: &Bootstrap{
+					Program:  "python",
+					Args:     []string{"-m", "manage", "apply_blueprint", "system/bootstrap.yaml"},
+					Triggers: []string{"AUTHENTIK_BOOTSTRAP_PASSWORD", "AUTHENTIK_BOOTSTRAP_TOKEN"},
+				},
+			},
+			DropsTo:      "authentik",
+			DockerSocket: "/var/run/docker.sock",
+			// The Go server changes its directory to it (internal/config/config.go).
+			Unset: []string{"WORKSPACE_DIR"},
+		},
+	}
+}
+
+// ReleaseOf finds the row for an authentik version such as "2026.2.2". known is
+// false where there is none: the newest is given then.
+func ReleaseOf(version string) (r Release, known bool) {
+	releases := Releases()
+	for _, r := range releases {
+		if version == r.Name || strings.HasPrefix(version, r.Name+".") {
+			return r, true
+		}
+	}
+	return releases[0], false
+}
+
+// Verb finds a verb by its word.
+func (r Release) Verb(word string) (Verb, bool) {
+	for _, v := range []Verb{r.Server, r.Worker} {
+		if v.Name == word {
+			return v, true
+		}
+	}
+	return Verb{}, false
+}
