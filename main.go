@@ -1,0 +1,85 @@
+// Command ak-init starts, stops and watches authentik in its container: PID 1,
+// launcher and health check in one static binary.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"ak-init/supervise"
+)
+
+// version is ak-init's own.
+const version = "0.1.0"
+
+func main() { os.Exit(run(os.Args[1:], os.Environ(), os.Stdout, os.Stderr)) }
+
+// run is the way through the house: parse, layout and configuration, plan, prepare,
+// supervise, exit code. Each step takes what the one before it gave.
+func run(args, environ []string, stdout, stderr *os.File) int {
+	caught := supervise.Catch() // before anything else: no signal may be lost
+	opts, err := parse(args, environ)
+	if err != nil {
+		return usageFault(asRefusal(err), stderr)
+	}
+	switch opts.command {
+	case "help":
+		_, _ = fmt.Fprint(stdout, usage, flagSet(&options{}).FlagUsages())
+		return 0
+	case "version":
+		_, _ = fmt.Fprintln(stdout, "ak-init", version)
+		return 0
+	case "healthcheck":
+		caught.Release()
+		return healthcheck(opts, stderr)
+	}
+	log := newLogger(opts, stderr)
+	defer log.close()
+	code, err := start(opts, caught, log, stdout)
+	if err != nil {
+		refusal := asRefusal(err)
+		log.refused(refusal)
+		return refusal.code
+	}
+	return code
+}
+
+// start goes from options to exit code. A TMPDIR that looked usable and cannot be
+// written after all makes another plan, with the next in the chain.
+func start(opts options, caught *supervise.Signals, log *logger, stdout *os.File) (int, error) {
+	failed := map[string]error{}
+	for {
+		facts, err := survey(opts, failed)
+		if err != nil {
+			return 0, err
+		}
+		plan, err := makePlan(opts, facts)
+		if err != nil {
+			return 0, err
+		}
+		if opts.dryRun {
+			return 0, show(plan, opts.output, stdout)
+		}
+		ready, warnings, err := apply(plan)
+		if err == nil {
+			err = log.warnings(plan, warnings, opts.strict)
+		}
+		if err == nil {
+			return launch(plan, ready, caught, log), nil
+		}
+		ready.undo()
+		fault, ok := errors.AsType[tempDirFault](err)
+		if !ok || plan.TempDir.explicit {
+			return 0, err
+		}
+		failed[plan.TempDir.Path] = fault
+	}
+}
+
+func usageFault(r *refusal, stderr *os.File) int {
+	for _, fault := range r.faults {
+		_, _ = fmt.Fprintln(stderr, "ak-init:", oneLine(fault))
+	}
+	return r.code
+}

@@ -1,0 +1,256 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"ak-init/health"
+
+	"github.com/hashicorp/go-envparse"
+	"github.com/spf13/pflag"
+)
+
+// options is what argv, environment and env files say together.
+type options struct {
+	command string
+	// args are the words behind the command, those behind "--" included.
+	args []string
+
+	root, tmpdir, user          string
+	envFiles                    []string
+	grace, stopDelay            time.Duration
+	logFormat, logLevel, output string
+	dryRun, strict              bool
+	question                    health.Question
+
+	// env is the environment that children start from: env files below the real one.
+	env map[string]string
+	// fromFile tells which env file a variable came from.
+	fromFile map[string]string
+	// given tells where a flag's value came from, by the flag's name.
+	given map[string]string
+	// unknown are AK_INIT_ variables that are no flag's.
+	unknown []string
+}
+
+// twinPrefix begins a flag's name in the environment.
+const twinPrefix = "AK_INIT_"
+
+// maxEnvFile bounds an env file.
+const maxEnvFile = 1 << 20
+
+const usage = `ak-init starts, stops and watches authentik in its container.
+
+Usage:
+  ak-init server                              run the authentik server
+  ak-init worker [ARG...] [-- ARG...]         run the authentik worker
+  ak-init healthcheck [server|worker]         ask how it is: exit code 0 or 1
+  ak-init version | help
+
+Example:
+  ENTRYPOINT ["/ak-init"]
+  CMD ["server"]
+
+Flags, each also as AK_INIT_<NAME> in the environment or in an env file:
+`
+
+// flagSet declares every flag. The README's table is compared with it.
+func flagSet(o *options) *pflag.FlagSet {
+	fs := pflag.NewFlagSet("ak-init", pflag.ContinueOnError)
+	fs.SortFlags = false
+	fs.Usage = func() {}
+	fs.StringVar(&o.root, "root", "", "authentik's root `DIR` (default: found)")
+	fs.StringVar(&o.tmpdir, "tmpdir", "", "temporary `DIR` for every child (default: first usable of $TMPDIR, /dev/shm, /tmp, /var/tmp, $XDG_RUNTIME_DIR)")
+	fs.StringArrayVar(&o.envFiles, "env-file", nil, "read more environment from `FILE`; can be given again")
+	fs.StringVar(&o.user, "user", "", "children run as `NAME|UID[:GID]` (default: authentik for a worker started by root)")
+	fs.DurationVar(&o.grace, "grace-period", 25*time.Second, "from the first stop signal to SIGKILL")
+	fs.DurationVar(&o.stopDelay, "stop-delay", 0, "go on serving, but not ready, before the stop begins")
+	fs.StringVar(&o.logFormat, "log-format", "auto", "`auto|json|console`: console on a terminal, else JSON")
+	fs.StringVar(&o.logLevel, "log-level", "info", "ak-init's own lines: `debug|info|warning|error`")
+	fs.BoolVar(&o.dryRun, "dry-run", false, "print the plan, change nothing, start nothing")
+	fs.StringVar(&o.output, "output", "text", "the plan as `text|json`")
+	fs.BoolVar(&o.strict, "strict", false, "a warning before start is an error")
+	for _, q := range []health.Question{health.Live, health.Ready, health.Started} {
+		fs.BoolFunc(string(q), questionHelp(q), func(value string) error {
+			if yes, err := strconv.ParseBool(value); err != nil || !yes {
+				return err
+			}
+			if o.question != "" && o.question != q {
+				return fmt.Errorf("--%s and --%s are different questions", o.question, q)
+			}
+			o.question = q
+			return nil
+		})
+	}
+	fs.BoolP("help", "h", false, "show this text")
+	return fs
+}
+
+func questionHelp(q health.Question) string {
+	return map[health.Question]string{
+		health.Live:    "healthcheck: would a restart help? (default)",
+		health.Ready:   "healthcheck: does it answer its ready question now?",
+		health.Started: "healthcheck: has it been ready once, and is it live?",
+	}[q]
+}
+
+// parse reads argv, then the environment, then env files. The first that names a flag
+// decides it.
+func parse(args, environ []string) (options, error) {
+	o := options{env: asMap(environ), fromFile: map[string]string{}, given: map[string]string{}}
+	fs := flagSet(&o)
+	if err := fs.Parse(args); err != nil {
+		return o, usageError(err)
+	}
+	fs.Visit(func(f *pflag.Flag) { o.given[f.Name] = "--" + f.Name })
+	if err := o.twins(fs, o.env, "environment"); err != nil {
+		return o, err
+	}
+	for _, file := range o.envFiles {
+		if err := o.readEnvFile(fs, file); err != nil {
+			return o, err
+		}
+	}
+	words := fs.Args()
+	if help, _ := fs.GetBool("help"); help {
+		words = []string{"help"}
+	}
+	if len(words) == 0 {
+		return o, refuse(exitUsage, errors.New("no command given: server, worker, healthcheck, version or help"))
+	}
+	o.command, o.args = words[0], words[1:]
+	return o, o.validate()
+}
+
+func usageError(err error) error {
+	if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok {
+		return refuse(exitUsage, fmt.Errorf("%w; \"ak-init help\" lists the flags, and what is meant for the worker itself goes behind \"--\"", unknown))
+	}
+	return refuse(exitUsage, err)
+}
+
+// twins sets every flag that is not decided yet from its twin in env. An empty value
+// is none: compose files write ${X:-}.
+func (o *options) twins(fs *pflag.FlagSet, env map[string]string, origin string) error {
+	var bad error
+	known := map[string]bool{}
+	fs.VisitAll(func(f *pflag.Flag) {
+		twin := twinPrefix + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
+		known[twin] = true
+		value := env[twin]
+		if o.given[f.Name] != "" || value == "" || bad != nil || f.Name == "help" {
+			return
+		}
+		if err := fs.Set(f.Name, value); err != nil {
+			bad = refuse(exitUsage, fmt.Errorf("%s from the %s: %w", twin, origin, err))
+			return
+		}
+		o.given[f.Name] = twin + " from the " + origin
+	})
+	for _, name := range slices.Sorted(maps.Keys(env)) {
+		// Kubernetes' service links make AK_INIT_PORT and AK_INIT_SERVICE_HOST for a
+		// service that is called ak-init.
+		if strings.HasPrefix(name, twinPrefix) && !known[name] && !strings.Contains(name, "_PORT") && !strings.Contains(name, "_SERVICE_") {
+			o.unknown = append(o.unknown, name)
+		}
+	}
+	return bad
+}
+
+// readEnvFile adds a file's variables where nothing has set them yet. What a file
+// holds is never printed: it may be a secret.
+func (o *options) readEnvFile(fs *pflag.FlagSet, path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return refuse(exitUsage, fmt.Errorf("env file: %w", err))
+	}
+	defer func() { _ = f.Close() }()
+	limited := &io.LimitedReader{R: f, N: maxEnvFile + 1}
+	vars, err := envparse.Parse(limited)
+	if malformed, ok := errors.AsType[*envparse.ParseError](err); ok && limited.N > 0 {
+		return refuse(exitUsage, fmt.Errorf("%s:%d: %w; a line is NAME=value", path, malformed.Line, malformed.Err))
+	}
+	if limited.N == 0 {
+		return refuse(exitUsage, fmt.Errorf("env file %s is larger than %d bytes", path, maxEnvFile))
+	}
+	if err != nil {
+		return refuse(exitUsage, fmt.Errorf("env file %s: %w", path, err))
+	}
+	for name, value := range vars {
+		if _, set := o.env[name]; set && o.fromFile[name] == "" {
+			continue // the real environment wins; of two files the later
+		}
+		o.env[name], o.fromFile[name] = value, path
+	}
+	return o.twins(fs, vars, "env file "+path)
+}
+
+func (o *options) validate() error {
+	var faults []error
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+	oneOf := func(flag, value string, allowed ...string) {
+		if !slices.Contains(allowed, value) {
+			fault("%s %q is none of %s", o.origin(flag), value, strings.Join(allowed, ", "))
+		}
+	}
+	switch o.command {
+	case "server", "worker", "version", "help":
+		if o.question != "" {
+			fault("--%s is a question for healthcheck, not for %s", o.question, o.command)
+		}
+	case "healthcheck":
+		if len(o.args) > 1 || len(o.args) == 1 && o.args[0] != "server" && o.args[0] != "worker" {
+			fault("healthcheck takes server, worker or nothing, not %q", strings.Join(o.args, " "))
+		}
+		if o.question == "" {
+			o.question = health.Live
+		}
+	default:
+		fault("unknown command %q: known are server, worker, healthcheck, version and help", o.command)
+	}
+	oneOf("log-format", o.logFormat, "auto", "json", "console")
+	oneOf("log-level", o.logLevel, "debug", "info", "warning", "error")
+	oneOf("output", o.output, "text", "json")
+	if o.given["tmpdir"] != "" && !filepath.IsAbs(o.tmpdir) {
+		fault("%s %q is not an absolute path", o.origin("tmpdir"), o.tmpdir)
+	}
+	if o.given["root"] != "" && o.root == "" {
+		fault("%s is empty", o.origin("root"))
+	}
+	if o.grace <= 0 {
+		fault("%s %s is not a time to stop in", o.origin("grace-period"), o.grace)
+	}
+	if o.stopDelay < 0 || o.stopDelay >= o.grace {
+		fault("%s %s does not fit into the grace period of %s", o.origin("stop-delay"), o.stopDelay, o.grace)
+	}
+	if len(faults) > 0 {
+		return refuse(exitUsage, faults...)
+	}
+	return nil
+}
+
+// origin is how a message names a flag: by what the user wrote.
+func (o *options) origin(flag string) string {
+	if given := o.given[flag]; given != "" {
+		return given
+	}
+	return "--" + flag
+}
+
+func asMap(environ []string) map[string]string {
+	env := make(map[string]string, len(environ))
+	for _, entry := range environ {
+		if name, value, ok := strings.Cut(entry, "="); ok && name != "" {
+			env[name] = value
+		}
+	}
+	return env
+}

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+)
+
+// show prints the plan: for people as a table, for programs as JSON.
+func show(p plan, output string, w io.Writer) error {
+	if output == "json" {
+		enc := json.NewEncoder(w)
+		enc.SetIndent("", "  ")
+		enc.SetEscapeHTML(false)
+		return enc.Encode(p)
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	row := func(what, value, why string) {
+		_, _ = fmt.Fprintln(t, strings.TrimRight(what+"\t"+value+"\t"+why, "\t")) // t keeps the first error
+	}
+	row("command", p.Command, "")
+	row("release", p.Release, "authentik "+p.Layout.Version)
+	row("layout", p.Layout.Kind+" in "+p.Layout.Root, strings.Join(p.Layout.Evidence, " "))
+	row("run as", p.Identity.String(), "")
+	row("TMPDIR", p.TempDir.Path, p.TempDir.Origin)
+	for _, v := range p.Environment {
+		row("set", v.Name+"="+v.Value, v.Origin)
+	}
+	for _, name := range p.Unset {
+		row("unset", name, "")
+	}
+	for _, d := range p.Directories {
+		need := "writable if there"
+		if d.Required {
+			need = "must be writable"
+		}
+		row("directory", d.Path, d.For+", "+need)
+	}
+	row("mode file", p.ModeFile, "")
+	if p.StalePIDFile != "" {
+		row("remove", p.StalePIDFile, "if an earlier run left it")
+	}
+	for _, s := range append(append([]process{}, p.Steps...), p.Service) {
+		why := s.Path
+		if s.Optional {
+			why += ", its failure is ignored"
+		}
+		row(s.Name, quoted(s.Argv), why)
+	}
+	if p.Drain != "" {
+		row("stop", p.Drain+" finishes first", "")
+	}
+	row("grace period", p.GracePeriod, "stop delay "+p.StopDelay)
+	row("health", "http://"+p.Health.Address+p.Health.Ready, p.Health.Socket)
+	for _, warning := range p.Warnings {
+		row("warning", warning, "")
+	}
+	return t.Flush()
+}
+
+// quoted shows where one argument ends and the next begins.
+func quoted(argv []string) string {
+	words := make([]string, len(argv))
+	for i, a := range argv {
+		words[i] = a
+		if a == "" || strings.ContainsAny(a, " \t\n\"'\\$") {
+			words[i] = strconv.Quote(a)
+		}
+	}
+	return strings.Join(words, " ")
+}

@@ -1,0 +1,150 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"ak-init/authentik"
+	"ak-init/prepare"
+
+	"golang.org/x/sys/unix"
+)
+
+// facts is what this machine is, as far as a plan depends on it.
+type facts struct {
+	self         prepare.Identity
+	identity     prepare.Identity
+	layout       authentik.Layout
+	release      authentik.Release
+	releaseKnown bool
+	config       authentik.Config
+	tempDirs     []tempDir
+	find         func(name, searchPath string) (string, error)
+}
+
+// Where a TMPDIR may come from, beside a flag.
+const (
+	originEnvironment = "TMPDIR in the environment"
+	originDefault     = "default"
+)
+
+// errNoDirectory is for a TMPDIR that is something else.
+var errNoDirectory = unix.ENOTDIR
+
+// survey looks and changes nothing. failed are directories that could not be written
+// after all.
+func survey(o options, failed map[string]error) (facts, error) {
+	f := facts{self: prepare.Self(), find: prepare.Executable}
+	if err := f.surveyLayout(o); err != nil {
+		return f, err
+	}
+	if err := f.surveyIdentity(o); err != nil {
+		return f, err
+	}
+	f.config = authentik.ReadConfig(func(name string) string { return o.env[name] }, readSmall, f.layout.Root)
+	candidates, err := tempDirCandidates(o)
+	if err != nil {
+		return f, err
+	}
+	for _, c := range candidates {
+		why := failed[c.Path]
+		if why == nil {
+			why = prepare.LookAt(c.Path, f.identity)
+		}
+		if why != nil {
+			c.unusable = fmt.Errorf("%s cannot be TMPDIR (%s): %w (we are %s)", c.Path, c.Origin, why, f.identity)
+		}
+		f.tempDirs = append(f.tempDirs, c)
+		if c.unusable == nil {
+			break // the rest is looked at when writing there fails after all
+		}
+	}
+	return f, nil
+}
+
+func (f *facts) surveyLayout(o options) error {
+	roots := []string{o.root}
+	if o.root == "" {
+		workingDir, _ := os.Getwd() // one that is gone holds no authentik
+		roots = authentik.Roots(workingDir, o.env["PATH"])
+	} else if abs, err := filepath.Abs(o.root); err == nil {
+		roots = []string{abs}
+	}
+	layout, err := authentik.Find(authentik.View{Exists: exists, Read: readSmall}, roots)
+	if err != nil {
+		return refuse(exitConfig, fmt.Errorf("%w; give its root by --root", err))
+	}
+	f.layout = layout
+	f.release, f.releaseKnown = authentik.ReleaseOf(layout.Version)
+	return nil
+}
+
+// surveyIdentity decides who the children are: --user, or for a root worker what the
+// release says, else ourselves.
+func (f *facts) surveyIdentity(o options) error {
+	verb, _ := f.release.Verb(o.command)
+	dropsRoot := f.self.UID == 0 && verb.DropsRoot
+	wanted := o.user
+	if wanted == "" && dropsRoot {
+		wanted = f.release.DropsTo
+	}
+	if wanted == "" {
+		f.identity = f.self
+		return nil
+	}
+	id, err := prepare.Become(f.self, wanted)
+	if err != nil {
+		return refuse(exitNoPermission, err)
+	}
+	if dropsRoot && id.UID != 0 {
+		id = id.WithGroupOf(f.release.DockerSocket)
+	}
+	f.identity = id
+	return nil
+}
+
+// tempDirCandidates is the chain in which TMPDIR is looked for. One that could be
+// right nowhere is refused: authentik would write to /authentik-mode, or relative to
+// wherever it stands.
+func tempDirCandidates(o options) ([]tempDir, error) {
+	if o.tmpdir != "" {
+		return []tempDir{{Path: filepath.Clean(o.tmpdir), Origin: o.origin("tmpdir"), explicit: true}}, nil
+	}
+	var chain []tempDir
+	if dir, set := o.env["TMPDIR"]; set {
+		if !filepath.IsAbs(dir) {
+			return nil, refuse(exitConfig, fmt.Errorf("TMPDIR is %q in the %s: unset it or set an absolute path", dir, cmp.Or(o.fromFile["TMPDIR"], "environment")))
+		}
+		chain = append(chain, tempDir{Path: filepath.Clean(dir), Origin: originEnvironment})
+	}
+	for _, dir := range []string{"/dev/shm", "/tmp", "/var/tmp", o.env["XDG_RUNTIME_DIR"]} {
+		if filepath.IsAbs(dir) {
+			chain = append(chain, tempDir{Path: filepath.Clean(dir), Origin: originDefault})
+		}
+	}
+	return chain, nil
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+// readSmall reads a file that is small by nature and refuses a large one.
+func readSmall(path string) ([]byte, error) {
+	const limit = 1 << 20
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	raw, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && len(raw) > limit {
+		err = errors.New("larger than 1 MiB")
+	}
+	return raw, err
+}
