@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 
 	"ak-init/health"
 	"ak-init/prepare"
@@ -22,8 +23,8 @@ type prepared struct {
 // slashTmp is made where it is missing: programs that know no TMPDIR want it.
 const slashTmp = "/tmp"
 
-// tempDirFault says that a directory that looked like a TMPDIR cannot be written.
-type tempDirFault struct{ error }
+// tempDirError says that a directory that looked like a TMPDIR cannot be written.
+type tempDirError struct{ error }
 
 // apply makes the plan true on this machine. It gives all that is wrong at once, and
 // what of it can be lived with as warnings. Whatever it gives, what it made is to be
@@ -37,7 +38,7 @@ func apply(p plan) (ready *prepared, warnings []error, err error) {
 	}
 	tempDir, rest := p.Directories[0], p.Directories[1:]
 	if out := ready.makeDir(tempDir, p.Identity); out.Fault != nil {
-		return ready, warnings, refuse(exitCannotWrite, tempDirFault{out.Fault})
+		return ready, warnings, refuse(exitCannotWrite, tempDirError{out.Fault})
 	}
 	if ready.claim, err = prepare.Take(p.Health.Dir); err != nil {
 		return ready, warnings, refuse(exitConfig, err)
@@ -105,7 +106,7 @@ func (r *prepared) finish() {
 // undo leaves nothing behind after a refusal. Directories that are not empty stay.
 func (r *prepared) undo() {
 	r.finish()
-	for i := len(r.made) - 1; i >= 0; i-- {
-		_ = os.Remove(r.made[i])
+	for _, dir := range slices.Backward(r.made) {
+		_ = os.Remove(dir)
 	}
 }

@@ -11,10 +11,10 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"ak-init/authentik"
 	"ak-init/health"
-
-	"golang.org/x/sys/unix"
 )
 
 // How long ak-init may take to answer, and authentik itself where nobody stands

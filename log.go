@@ -7,10 +7,10 @@ import (
 	"syscall"
 	"time"
 
-	"ak-init/supervise"
-
 	"go.uber.org/zap/zapcore"
 	"golang.org/x/sys/unix"
+
+	"ak-init/supervise"
 )
 
 // logger writes ak-init's own lines in authentik's shape: timestamp, level, event,
@@ -104,6 +104,8 @@ func dur(key string, value time.Duration) zapcore.Field {
 }
 
 // event gives each thing that supervise tells its words. It is the one table of them.
+//
+//nolint:cyclop // a table: one flat case a kind of event
 func (l *logger) event(e supervise.Event) {
 	switch e := e.(type) {
 	case supervise.Started:

@@ -69,7 +69,7 @@ func start(opts options, caught *supervise.Signals, log *logger, stdout *os.File
 			return launch(plan, ready, caught, log), nil
 		}
 		ready.undo()
-		fault, ok := errors.AsType[tempDirFault](err)
+		fault, ok := errors.AsType[tempDirError](err)
 		if !ok || plan.TempDir.explicit {
 			return 0, err
 		}

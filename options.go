@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -12,10 +13,10 @@ import (
 	"strings"
 	"time"
 
-	"ak-init/health"
-
 	"github.com/hashicorp/go-envparse"
 	"github.com/spf13/pflag"
+
+	"ak-init/health"
 )
 
 // options is what argv, environment and env files say together.
@@ -193,48 +194,57 @@ func (o *options) readEnvFile(fs *pflag.FlagSet, path string) error {
 	return o.twins(fs, vars, "env file "+path)
 }
 
+// validate judges what was parsed, all of it at once.
 func (o *options) validate() error {
-	var faults []error
-	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
-	oneOf := func(flag, value string, allowed ...string) {
-		if !slices.Contains(allowed, value) {
-			fault("%s %q is none of %s", o.origin(flag), value, strings.Join(allowed, ", "))
-		}
+	faults := append(o.commandFaults(), o.flagFaults()...)
+	if len(faults) > 0 {
+		return refuse(exitUsage, faults...)
 	}
+	return nil
+}
+
+func (o *options) commandFaults() []error {
 	switch o.command {
 	case "server", "worker", "version", "help":
 		if o.question != "" {
-			fault("--%s is a question for healthcheck, not for %s", o.question, o.command)
+			return []error{fmt.Errorf("--%s is a question for healthcheck, not for %s", o.question, o.command)}
 		}
 	case "healthcheck":
 		if len(o.args) > 1 || len(o.args) == 1 && o.args[0] != "server" && o.args[0] != "worker" {
-			fault("healthcheck takes server, worker or nothing, not %q", strings.Join(o.args, " "))
+			return []error{fmt.Errorf("healthcheck takes server, worker or nothing, not %q", strings.Join(o.args, " "))}
 		}
-		if o.question == "" {
-			o.question = health.Live
-		}
+		o.question = cmp.Or(o.question, health.Live)
 	default:
-		fault("unknown command %q: known are server, worker, healthcheck, version and help", o.command)
+		return []error{fmt.Errorf("unknown command %q: known are server, worker, healthcheck, version and help", o.command)}
+	}
+	return nil
+}
+
+func (o *options) flagFaults() (faults []error) {
+	fault := func(flag, format string, args ...any) {
+		faults = append(faults, fmt.Errorf("%s %s", o.origin(flag), fmt.Sprintf(format, args...)))
+	}
+	oneOf := func(flag, value string, allowed ...string) {
+		if !slices.Contains(allowed, value) {
+			fault(flag, "%q is none of %s", value, strings.Join(allowed, ", "))
+		}
 	}
 	oneOf("log-format", o.logFormat, "auto", "json", "console")
 	oneOf("log-level", o.logLevel, "debug", "info", "warning", "error")
 	oneOf("output", o.output, "text", "json")
 	if o.given["tmpdir"] != "" && !filepath.IsAbs(o.tmpdir) {
-		fault("%s %q is not an absolute path", o.origin("tmpdir"), o.tmpdir)
+		fault("tmpdir", "%q is not an absolute path", o.tmpdir)
 	}
 	if o.given["root"] != "" && o.root == "" {
-		fault("%s is empty", o.origin("root"))
+		fault("root", "is empty")
 	}
 	if o.grace <= 0 {
-		fault("%s %s is not a time to stop in", o.origin("grace-period"), o.grace)
+		fault("grace-period", "%s is not a time to stop in", o.grace)
 	}
 	if o.stopDelay < 0 || o.stopDelay >= o.grace {
-		fault("%s %s does not fit into the grace period of %s", o.origin("stop-delay"), o.stopDelay, o.grace)
+		fault("stop-delay", "%s does not fit into the grace period of %s", o.stopDelay, o.grace)
 	}
-	if len(faults) > 0 {
-		return refuse(exitUsage, faults...)
-	}
-	return nil
+	return faults
 }
 
 // origin is how a message names a flag: by what the user wrote.

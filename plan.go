@@ -136,7 +136,7 @@ func chooseTempDir(candidates []tempDir) (tempDir, []string, error) {
 		if !c.explicit && c.Origin != originDefault {
 			warnings = append(warnings, c.unusable.Error()+"; another TMPDIR is used")
 		}
-		if c.explicit || errors.Is(c.unusable, errNoDirectory) {
+		if c.explicit || c.Origin == originEnvironment && errors.Is(c.unusable, errNoDirectory) {
 			return c, nil, refuse(exitCannotWrite, c.unusable)
 		}
 	}

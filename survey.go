@@ -8,10 +8,10 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
+
 	"ak-init/authentik"
 	"ak-init/prepare"
-
-	"golang.org/x/sys/unix"
 )
 
 // facts is what this machine is, as far as a plan depends on it.

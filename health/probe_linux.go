@@ -2,6 +2,7 @@ package health
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -19,7 +20,9 @@ import (
 // proxy from the environment is asked.
 func HTTP(address, path string, timeout time.Duration) error {
 	deadline := time.Now().Add(timeout)
-	conn, err := net.DialTimeout("tcp", address, timeout)
+	ctx, cancel := context.WithDeadline(context.Background(), deadline)
+	defer cancel()
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
 	if err != nil {
 		return plain(err)
 	}

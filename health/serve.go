@@ -30,7 +30,7 @@ func Serve(listener *net.UnixListener, uid int, answer func(Question) Answer) {
 		if err != nil {
 			// Out of descriptors, most likely. The next asker may find some; until then do
 			// not spin.
-			time.Sleep(100 * time.Millisecond)
+			<-time.After(100 * time.Millisecond)
 			continue
 		}
 		room <- struct{}{}

@@ -50,7 +50,7 @@ func (d Dir) Make(id Identity) Outcome {
 		op = "make"
 	}
 	return Outcome{
-		Fault:   &Fault{Op: op, Path: d.Path, For: d.For, As: id, Hint: d.Hint, Err: err, Found: found(d.Path)},
+		Fault:   &Error{Op: op, Path: d.Path, For: d.For, As: id, Hint: d.Hint, Err: err, Found: found(d.Path)},
 		Warning: !d.Required && (missing || errors.Is(err, unix.EROFS)),
 		Made:    made,
 	}

@@ -88,7 +88,13 @@ func lookUp(spec string) (Identity, error) {
 		id.GID = int(gid)
 	}
 	id.Groups = []int{id.GID}
-	names, _ := u.GroupIds() // a user without a name is in no group file
+	if u.Username == "" {
+		return id, nil
+	}
+	names, err := u.GroupIds()
+	if err != nil {
+		return Identity{}, fmt.Errorf("cannot tell the groups of %s: %w", name, err)
+	}
 	for _, g := range names {
 		if gid, err := strconv.Atoi(g); err == nil && !slices.Contains(id.Groups, gid) {
 			id.Groups = append(id.Groups, gid)

@@ -266,10 +266,10 @@ func (m *machine) expired(t timer) []order {
 	switch {
 	case t == delayOver && m.state == delaying:
 		return m.drain()
-	case t == graceNearlyOver && (m.state == delaying || m.state == draining || m.state == stopping):
+	case t == graceNearlyOver && m.pid != 0 && m.state < sweeping:
 		m.state = stopping
 		return []order{sendTree{syscall.SIGTERM, func(n int) Event { return GraceNearlyOver{n} }}}
-	case t == graceOver && m.state != killing && m.state != done:
+	case t == graceOver && m.state < killing:
 		return m.kill("grace period over")
 	case t == killOver && m.state == killing:
 		m.state = done

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -77,7 +78,7 @@ func startInit(t *testing.T, wrap []string, grace, drain, script string) *underI
 	if err != nil {
 		t.Fatal(err)
 	}
-	argv := append(wrap, self, grace, drain, "sh", "-c", script)
+	argv := slices.Concat(wrap, []string{self, grace, drain, "sh", "-c", script})
 	cmd := exec.CommandContext(t.Context(), argv[0], argv[1:]...)
 	cmd.Env = append(os.Environ(), initRole+"=1", "DIR="+t.TempDir())
 	u := &underInit{Cmd: cmd, t: t}
@@ -98,18 +99,17 @@ func startInit(t *testing.T, wrap []string, grace, drain, script string) *underI
 }
 
 // await reads events until one matches.
-func (u *underInit) await(pattern string) string {
+func (u *underInit) await(pattern string) {
 	u.t.Helper()
 	re := regexp.MustCompile(pattern)
 	for u.events.Scan() {
 		line := u.events.Text()
 		fmt.Fprintln(&u.seen, line)
 		if re.MatchString(line) {
-			return line
+			return
 		}
 	}
 	u.t.Fatalf("%q never came; seen:\n%s", pattern, u.seen.String())
-	return ""
 }
 
 // end reads the rest and gives the init's exit code.
@@ -238,7 +238,7 @@ func TestRealSignalInTheFirstMoment(t *testing.T) {
 		u.signal(syscall.SIGTERM)
 		code := u.end()
 		status, _ := u.ProcessState.Sys().(syscall.WaitStatus)
-		if code != 143 && !(status.Signaled() && status.Signal() == syscall.SIGTERM) {
+		if code != 143 && (!status.Signaled() || status.Signal() != syscall.SIGTERM) {
 			t.Fatalf("exit code %d, want 143\n%s", code, u.seen.String())
 		}
 		if strings.Contains(u.seen.String(), "Started") && !strings.Contains(u.seen.String(), "Exited") {

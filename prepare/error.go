@@ -9,9 +9,9 @@ import (
 	"syscall"
 )
 
-// Fault is one thing that is wrong with one path, in one line that says what, where,
+// Error is one thing that is wrong with one path, in one line that says what, where,
 // as whom, and what to do.
-type Fault struct {
+type Error struct {
 	// Op is what could not be done, as "write to".
 	Op   string
 	Path string
@@ -26,19 +26,19 @@ type Fault struct {
 	Found string
 }
 
-func (f *Fault) Error() string {
-	s := fmt.Sprintf("cannot %s %s", f.Op, f.Path)
-	if f.For != "" {
-		s += " (" + f.For + ")"
+func (e *Error) Error() string {
+	s := fmt.Sprintf("cannot %s %s", e.Op, e.Path)
+	if e.For != "" {
+		s += " (" + e.For + ")"
 	}
-	s += fmt.Sprintf(": %s; %s; we are %s", cause(f.Err), f.Found, f.As)
-	if f.Hint != "" {
-		s += "; " + f.Hint
+	s += fmt.Sprintf(": %s; %s; we are %s", cause(e.Err), e.Found, e.As)
+	if e.Hint != "" {
+		s += "; " + e.Hint
 	}
 	return s
 }
 
-func (f *Fault) Unwrap() error { return f.Err }
+func (e *Error) Unwrap() error { return e.Err }
 
 // cause is the kernel's word alone: the path stands in the line already.
 func cause(err error) string {

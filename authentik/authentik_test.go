@@ -1,0 +1,198 @@
+package authentik
+
+import (
+	"errors"
+	"io/fs"
+	"path"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// view is a file system as a table: path to content.
+type view map[string]string
+
+func (v view) View() View {
+	return View{
+		Exists: func(p string) bool { _, ok := v[p]; return ok },
+		Read: func(p string) ([]byte, error) {
+			if content, ok := v[p]; ok {
+				return []byte(content), nil
+			}
+			return nil, fs.ErrNotExist
+		},
+	}
+}
+
+func tree(root string, more ...string) view {
+	v := view{}
+	for _, name := range append([]string{"manage.py", "lifecycle", "authentik"}, more...) {
+		v[path.Join(root, name)] = ""
+	}
+	v[path.Join(root, "authentik/__init__.py")] = "\"\"\"authentik\"\"\"\n\nVERSION = \"2026.2.2\"\n"
+	return v
+}
+
+const store = "/nix/store/x-authentik-django-2026.2.2"
+
+func TestFind(t *testing.T) {
+	tests := []struct {
+		name     string
+		view     view
+		roots    []string
+		kind     string
+		root     string
+		path     []string
+		env      string
+		mentions string
+	}{
+		{
+			name: "the official image", view: tree("/", "ak-root/.venv/bin/python"), roots: []string{"/"},
+			kind: "image", root: "/", path: []string{"/lifecycle", "/ak-root/.venv/bin", "/bin"},
+		},
+		{
+			name: "a Nix store path behind the working directory", view: tree(store, "bin/python"), roots: []string{"/", store},
+			kind: "nix", root: store, path: []string{store + "/bin"}, env: store,
+		},
+		{
+			name: "half an image says what it lacks", view: tree("/"), roots: []string{"/srv", "/"},
+			mentions: "/ lacks ak-root/.venv/bin/python",
+		},
+		{
+			name: "nothing at all", view: view{}, roots: []string{"/srv"},
+			mentions: "no authentik found in /srv: /srv lacks manage.py, lifecycle, authentik",
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			l, err := Find(tt.view.View(), tt.roots)
+			if tt.mentions != "" {
+				if err == nil || !strings.Contains(err.Error(), tt.mentions) {
+					t.Fatalf("error %v, want one with %q", err, tt.mentions)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if l.Kind != tt.kind || l.Root != tt.root || l.VirtualEnv != tt.env || l.Version != "2026.2.2" {
+				t.Errorf("got %+v", l)
+			}
+			if diff := cmp.Diff(tt.path, l.Path); diff != "" {
+				t.Errorf("path (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestVersionIn(t *testing.T) {
+	for source, want := range map[string]string{
+		"VERSION = \"2026.2.2\"\n":                   "2026.2.2",
+		"from os import x\n__version__ = '2025.2.4'": "2025.2.4",
+		"ENV_VERSION_KEY = \"x\"\n":                  "",
+		"":                                           "",
+	} {
+		if got := versionIn([]byte(source)); got != want {
+			t.Errorf("%q holds version %q, want %q", source, got, want)
+		}
+	}
+}
+
+func TestReleaseOf(t *testing.T) {
+	for version, known := range map[string]bool{
+		"2026.2": true, "2026.2.2": true, "2026.2.0-rc1": true, "2026.20.1": false, "2019.1": false, "": false,
+	} {
+		r, got := ReleaseOf(version)
+		if got != known || r.Name == "" {
+			t.Errorf("%q: %s, known %t, want %t", version, r.Name, got, known)
+		}
+	}
+}
+
+func TestArgvOfEveryVerb(t *testing.T) {
+	r, _ := ReleaseOf("2026.2.2")
+	for _, tt := range []struct {
+		verb Verb
+		args []string
+		want []string
+	}{
+		{r.Server, []string{"dropped"}, []string{"authentik"}},
+		{r.Worker, nil, []string{"python", "-m", "manage", "worker", "--pid-file", "/dev/shm/authentik-worker.pid"}},
+		{
+			r.Worker,
+			[]string{"--watch", "with a blank"},
+			[]string{"python", "-m", "manage", "worker", "--pid-file", "/dev/shm/authentik-worker.pid", "--watch", "with a blank"},
+		},
+	} {
+		if diff := cmp.Diff(tt.want, tt.verb.Argv("/dev/shm", tt.args)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", tt.verb.Name, diff)
+		}
+	}
+}
+
+func TestReadConfig(t *testing.T) {
+	data := DataDir{"/srv/data", "AUTHENTIK_STORAGE__FILE__PATH", "AUTHENTIK_STORAGE__BACKEND"}
+	other := data
+	other.Path = "/reports"
+	tests := []struct {
+		name string
+		env  map[string]string
+		want Config
+	}{
+		{"nothing set", nil, Config{"0.0.0.0:9000", "/", []DataDir{data}}},
+		{
+			"files and variables stand for values",
+			map[string]string{"AUTHENTIK_LISTEN__HTTP": "file:///run/listen?x", "AUTHENTIK_WEB__PATH": "env://SUB", "SUB": "/auth/"},
+			Config{"[::1]:80", "/auth/", []DataDir{data}},
+		},
+		{
+			"what cannot be read falls back to its query",
+			map[string]string{"AUTHENTIK_LISTEN__HTTP": "file:///gone?0.0.0.0:1", "AUTHENTIK_WEB__PATH": "env://GONE?/q/"},
+			Config{"0.0.0.0:1", "/q/", []DataDir{data}},
+		},
+		{"s3 needs no directory", map[string]string{"AUTHENTIK_STORAGE__BACKEND": "s3"}, Config{"0.0.0.0:9000", "/", nil}},
+		{
+			"a use of its own",
+			map[string]string{"AUTHENTIK_STORAGE__REPORTS__FILE__PATH": "/reports"},
+			Config{"0.0.0.0:9000", "/", []DataDir{data, other}},
+		},
+	}
+	readFile := func(p string) ([]byte, error) {
+		if p == "/run/listen" {
+			return []byte("[::1]:80\n"), nil
+		}
+		return nil, errors.New("no such file")
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got := ReadConfig(func(n string) string { return tt.env[n] }, readFile, "/srv")
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestWhereToProbe(t *testing.T) {
+	for listen, want := range map[string]string{
+		"0.0.0.0:9000": "127.0.0.1:9000", "[::]:9000": "[::1]:9000", ":80": "127.0.0.1:80",
+		"10.1.2.3:9000": "10.1.2.3:9000", "[::]:9000,0.0.0.0:9000": "[::1]:9000", "localhost:1": "localhost:1",
+	} {
+		if got := (Config{ListenHTTP: listen}).ProbeAddress(); got != want {
+			t.Errorf("%s is probed at %s, want %s", listen, got, want)
+		}
+	}
+	for webPath, want := range map[string]string{"/": "/-/health/live/", "/sub/": "/sub/-/health/live/", "": "/-/health/live/"} {
+		if got := (Config{WebPath: webPath}).ProbePath("-/health/live/"); got != want {
+			t.Errorf("web.path %q gives %s, want %s", webPath, got, want)
+		}
+	}
+}
+
+func TestRoots(t *testing.T) {
+	got := Roots("/srv", "/usr/bin:relative/bin:"+store+"/bin:/srv/bin:/sbin")
+	if diff := cmp.Diff([]string{"/srv", "/", "/usr", store}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}

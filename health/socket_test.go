@@ -1,0 +1,197 @@
+package health
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// serveAt answers on a socket until the test ends.
+func serveAt(t *testing.T, uid int, answer func(Question) Answer) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "sock")
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		Serve(listener, uid, answer)
+	}()
+	t.Cleanup(func() {
+		_ = listener.Close()
+		<-done
+	})
+	return path
+}
+
+func well(q Question) Answer { return Answer{Healthy: true, Service: "server", Phase: Phase(q)} }
+
+func TestAskGetsTheAnswerToItsQuestion(t *testing.T) {
+	path := serveAt(t, os.Geteuid(), well)
+	for _, q := range []Question{Live, Ready, Started} {
+		a, err := Ask(path, q, time.Second)
+		if err != nil || !a.Healthy || a.Phase != Phase(q) {
+			t.Errorf("%s: %+v, %v", q, a, err)
+		}
+	}
+}
+
+func TestAskWhereNobodyIs(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "sock")
+	if _, err := Ask(path, Live, time.Second); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no socket: %v, want ErrNotExist", err)
+	}
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener.SetUnlinkOnClose(false)
+	_ = listener.Close()
+	if _, err := Ask(path, Live, time.Second); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("a stale socket: %v, want ECONNREFUSED", err)
+	}
+}
+
+func TestAskDoesNotWaitForEver(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "sock")
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	_, err = Ask(path, Live, 50*time.Millisecond)
+	if err == nil || !strings.Contains(err.Error(), "in time") {
+		t.Errorf("a socket that accepts and never answers: %v", err)
+	}
+}
+
+func TestStuckAskersHoldUpNobody(t *testing.T) {
+	path := serveAt(t, os.Geteuid(), well)
+	for range maxAskers - 1 {
+		conn, err := net.Dial("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close() }()
+	}
+	if a, err := Ask(path, Live, 500*time.Millisecond); err != nil || !a.Healthy {
+		t.Errorf("with %d stuck askers: %+v, %v", maxAskers-1, a, err)
+	}
+}
+
+func TestGarbageIsAnsweredOrClosed(t *testing.T) {
+	path := serveAt(t, os.Geteuid(), func(q Question) Answer {
+		t.Errorf("garbage was taken for the question %q", q)
+		return Answer{}
+	})
+	for name, garbage := range map[string]string{
+		"another word": "dead\n", "binary": "\x00\xff\n", "a megabyte": strings.Repeat("x", 1<<20), "empty": "\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn, err := net.Dial("unix", path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = conn.Close() }()
+			_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+			_, _ = io.WriteString(conn, garbage) // may be cut off by the other side
+			reply, err := io.ReadAll(conn)
+			if err != nil && !errors.Is(err, syscall.ECONNRESET) {
+				t.Errorf("neither answered nor closed: %v", err)
+			}
+			if strings.HasPrefix(string(reply), "yes") || len(reply) > maxAnswer {
+				t.Errorf("answered %q", reply)
+			}
+		})
+	}
+}
+
+func TestAnotherUIDIsNotHeard(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("root is always heard")
+	}
+	path := serveAt(t, os.Geteuid()+1, well)
+	if a, err := Ask(path, Live, time.Second); err == nil {
+		t.Errorf("heard and answered %+v", a)
+	}
+}
+
+func TestHTTPProbe(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodHead {
+			t.Errorf("asked by %s", r.Method)
+		}
+		if strings.HasPrefix(r.URL.Path, "/slow") {
+			<-r.Context().Done()
+			return
+		}
+		if r.URL.Path == "/sub/-/health/live/" {
+			w.WriteHeader(http.StatusOK)
+			return
+		}
+		w.WriteHeader(http.StatusBadGateway)
+	}))
+	defer server.Close()
+	address := server.Listener.Addr().String()
+	if err := HTTP(address, "/sub/-/health/live/", time.Second); err != nil {
+		t.Errorf("200: %v", err)
+	}
+	if err := HTTP(address, "/", time.Second); err == nil || !strings.Contains(err.Error(), "502") {
+		t.Errorf("502: %v", err)
+	}
+	if err := HTTP(address, "/slow", 50*time.Millisecond); err == nil || !strings.Contains(err.Error(), "in time") {
+		t.Errorf("a server that hangs: %v", err)
+	}
+	server.Close()
+	if err := HTTP(address, "/", time.Second); err == nil || !strings.Contains(err.Error(), "refused") {
+		t.Errorf("nobody listens: %v", err)
+	}
+}
+
+func TestPIDFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "authentik-worker.pid")
+	write := func(content string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := PIDFile(path, "x"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no file: %v", err)
+	}
+	cmd := exec.CommandContext(t.Context(), "sleep", "1000")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	write(fmt.Sprintf("%d\n", cmd.Process.Pid))
+	if pid, err := PIDFile(path, "sleep"); err != nil || pid != cmd.Process.Pid {
+		t.Errorf("its own process: %d, %v", pid, err)
+	}
+	if _, err := PIDFile(path, "--pid-file"); err == nil || !strings.Contains(err.Error(), "somebody else") {
+		t.Errorf("a pid that was used again: %v", err)
+	}
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	if _, err := PIDFile(path, "sleep"); err == nil || !strings.Contains(err.Error(), "gone") {
+		t.Errorf("a dead process: %v", err)
+	}
+	for _, garbage := range []string{"", "x", "-1", "0", strings.Repeat("9", 5000)} {
+		write(garbage)
+		if _, err := PIDFile(path, ""); err == nil {
+			t.Errorf("%.10q is taken for a pid", garbage)
+		}
+	}
+}

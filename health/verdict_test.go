@@ -1,0 +1,156 @@
+package health
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestJudge(t *testing.T) {
+	refused := errors.New("connection refused")
+	tests := []struct {
+		name                 string
+		seen                 seen
+		phase                Phase
+		live, ready, started bool
+	}{
+		{"nothing runs yet: live, so that nobody restarts it", seen{}, Preparing, true, false, false},
+		{"it boots or migrates", seen{running: true, probe: refused}, Starting, true, false, false},
+		{"it answers", seen{running: true, wasReady: true}, Serving, true, true, true},
+		{"it has just stopped answering", seen{running: true, wasReady: true, probe: refused, failing: time.Second}, Degraded, true, false, true},
+		{"it has not answered for the threshold", seen{running: true, wasReady: true, probe: refused, failing: Threshold}, Degraded, false, false, false},
+		{"an orderly stop is never shot", seen{running: true, wasReady: true, stopping: true}, Stopping, true, false, true},
+		{"a stop while it boots", seen{running: true, stopping: true}, Stopping, true, false, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			for q, want := range map[Question]bool{Live: tt.live, Ready: tt.ready, Started: tt.started} {
+				a := judge(q, tt.seen)
+				if a.Healthy != want || a.Phase != tt.phase {
+					t.Errorf("%s: %t in phase %s, want %t in %s", q, a.Healthy, a.Phase, want, tt.phase)
+				}
+				if !a.Healthy && a.Reason == "" {
+					t.Errorf("%s: no without a reason", q)
+				}
+			}
+		})
+	}
+}
+
+// service is one whose answers the test decides, and which counts how often it was asked.
+type service struct {
+	live, ready error
+	asked       int
+}
+
+func (s *service) monitor() *Monitor {
+	return NewMonitor("server",
+		func() error { s.asked++; return s.live },
+		func() error { s.asked++; return s.ready })
+}
+
+func TestMonitorOverTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		down := errors.New("no answer")
+		s := &service{live: down, ready: down}
+		m := s.monitor()
+		expect := func(q Question, healthy bool, phase Phase) {
+			t.Helper()
+			if a := m.Answer(q); a.Healthy != healthy || a.Phase != phase {
+				t.Fatalf("%s: %t, %s (%s), want %t, %s", q, a.Healthy, a.Phase, a.Reason, healthy, phase)
+			}
+		}
+		expect(Live, true, Preparing)
+		if s.asked != 0 {
+			t.Errorf("asked a service that does not run")
+		}
+		m.Running(true)
+		expect(Started, false, Starting)
+		time.Sleep(10 * time.Minute) // migrations: bubble time
+		expect(Live, true, Starting)
+
+		s.live, s.ready = nil, nil
+		time.Sleep(shareFor)
+		expect(Started, true, Serving)
+		expect(Ready, true, Serving)
+
+		// The database is gone: not ready, and live for as long as it lasts.
+		s.ready = errors.New("503")
+		time.Sleep(time.Hour)
+		expect(Ready, false, Degraded)
+		expect(Live, true, Serving)
+		time.Sleep(time.Hour)
+		expect(Live, true, Serving)
+
+		// It hangs: live until the threshold is over.
+		s.live, s.ready = down, down
+		time.Sleep(time.Hour)
+		expect(Live, true, Degraded)
+		time.Sleep(Threshold - time.Second)
+		expect(Live, true, Degraded)
+		time.Sleep(time.Second)
+		expect(Live, false, Degraded)
+		expect(Started, false, Degraded)
+
+		// It is back.
+		s.live, s.ready = nil, nil
+		time.Sleep(time.Second)
+		expect(Live, true, Serving)
+
+		m.Stopping()
+		expect(Live, true, Stopping)
+		expect(Ready, false, Stopping)
+	})
+}
+
+func TestAskersInACrowdCostOneProbe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &service{}
+		m := s.monitor()
+		m.Running(true)
+		for range 100 {
+			m.Answer(Ready)
+		}
+		if s.asked != 1 {
+			t.Errorf("100 askers cost %d probes, want 1", s.asked)
+		}
+		time.Sleep(shareFor)
+		m.Answer(Ready)
+		if s.asked != 2 {
+			t.Errorf("an answer was kept too long: %d probes, want 2", s.asked)
+		}
+	})
+}
+
+func TestAnswerOnTheWire(t *testing.T) {
+	for _, a := range []Answer{
+		{Healthy: true, Service: "server", Phase: Serving},
+		{Service: "worker", Phase: Degraded, Reason: "connection refused: 127.0.0.1:9000, for 31s now"},
+	} {
+		got, err := parseAnswer(a.line())
+		if err != nil || got != a {
+			t.Errorf("%q is read as %+v, %v; want %+v", a.line(), got, err, a)
+		}
+	}
+	long := Answer{Service: "server", Phase: Degraded, Reason: fmt.Sprintf("%2000s\n\r", "x")}
+	if line := long.line(); len(line) > maxAnswer || line[len(line)-1] != '\n' {
+		t.Errorf("a long reason makes a line of %d bytes", len(line))
+	}
+}
+
+func FuzzWire(f *testing.F) {
+	f.Add("live\n")
+	f.Add("no server degraded: x\n")
+	f.Fuzz(func(t *testing.T, line string) {
+		if a, err := parseAnswer(line); err == nil {
+			if _, err := parseAnswer(a.line()); err != nil {
+				t.Errorf("%q gives %+v, which cannot be said again: %v", line, a, err)
+			}
+		}
+		if q, err := parseQuestion(line); err == nil && q != Live && q != Ready && q != Started {
+			t.Errorf("%q is taken for the question %q", line, q)
+		}
+	})
+}

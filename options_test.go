@@ -1,0 +1,173 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"ak-init/health"
+)
+
+func envFile(t *testing.T, content string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "env")
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestFlagBeatsEnvironmentBeatsFileBeatsDefault(t *testing.T) {
+	file := envFile(t, "AK_INIT_GRACE_PERIOD=3s\nNAME=file\nOTHER=file # said\n")
+	tests := []struct {
+		name    string
+		args    []string
+		environ []string
+		grace   time.Duration
+		origin  string
+	}{
+		{"default", []string{"server"}, nil, 25 * time.Second, "--grace-period"},
+		{"file", []string{"server", "--env-file", file}, nil, 3 * time.Second, "AK_INIT_GRACE_PERIOD from the env file " + file},
+		{"file by its twin", []string{"server"}, []string{"AK_INIT_ENV_FILE=" + file}, 3 * time.Second, "AK_INIT_GRACE_PERIOD from the env file " + file},
+		{"environment", []string{"server", "--env-file", file}, []string{"AK_INIT_GRACE_PERIOD=2s"}, 2 * time.Second, "AK_INIT_GRACE_PERIOD from the environment"},
+		{"an empty twin is none", []string{"server"}, []string{"AK_INIT_GRACE_PERIOD="}, 25 * time.Second, "--grace-period"},
+		{"flag", []string{"--grace-period=1s", "server", "--env-file", file}, []string{"AK_INIT_GRACE_PERIOD=2s"}, time.Second, "--grace-period"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			o, err := parse(tt.args, tt.environ)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if o.grace != tt.grace || o.origin("grace-period") != tt.origin {
+				t.Errorf("%s by %s, want %s by %s", o.grace, o.origin("grace-period"), tt.grace, tt.origin)
+			}
+		})
+	}
+}
+
+func TestRealEnvironmentWinsOverFilesAndLaterFilesOverEarlier(t *testing.T) {
+	one, two := envFile(t, "A=1\nB=1\nC=1\n"), envFile(t, "export B=2\nC=2\n")
+	o, err := parse([]string{"server", "--env-file", one, "--env-file", two}, []string{"C=real", "D="})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(map[string]string{"A": "1", "B": "2", "C": "real", "D": ""}, o.env); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(map[string]string{"A": one, "B": two}, o.fromFile); diff != "" {
+		t.Errorf("origins (-want +got):\n%s", diff)
+	}
+}
+
+func TestWords(t *testing.T) {
+	tests := []struct {
+		args    []string
+		command string
+		rest    []string
+	}{
+		{[]string{"server"}, "server", nil},
+		{[]string{"--", "server"}, "server", nil},
+		{[]string{"worker", "a b", "--grace-period", "1s", "c"}, "worker", []string{"a b", "c"}},
+		{[]string{"worker", "--", "--watch", "--grace-period"}, "worker", []string{"--watch", "--grace-period"}},
+		{[]string{"server", "--help"}, "help", nil},
+		{[]string{"-h"}, "help", nil},
+	}
+	for _, tt := range tests {
+		o, err := parse(tt.args, nil)
+		if err != nil {
+			t.Errorf("%q: %v", tt.args, err)
+			continue
+		}
+		if diff := cmp.Diff(tt.rest, append([]string(nil), o.args...)); o.command != tt.command || diff != "" {
+			t.Errorf("%q: command %q, arguments %s", tt.args, o.command, diff)
+		}
+	}
+}
+
+func TestQuestion(t *testing.T) {
+	for flag, want := range map[string]health.Question{"--live": health.Live, "--ready": health.Ready, "--started": health.Started} {
+		if o, err := parse([]string{"healthcheck", flag}, nil); err != nil || o.question != want {
+			t.Errorf("%s: %q, %v", flag, o.question, err)
+		}
+	}
+	if o, err := parse([]string{"healthcheck"}, []string{"AK_INIT_STARTED=true", "AK_INIT_READY=false"}); err != nil || o.question != health.Started {
+		t.Errorf("by its twin: %q, %v", o.question, err)
+	}
+}
+
+func TestBadInputIsAUsageErrorThatNamesIt(t *testing.T) {
+	malformed := envFile(t, "GOOD=1\nthe secret is canary\n")
+	large := envFile(t, strings.Repeat("A=1\n", maxEnvFile/4+1))
+	tests := []struct {
+		name     string
+		args     []string
+		environ  []string
+		mentions []string
+	}{
+		{"no command", nil, nil, []string{"no command given"}},
+		{"unknown command", []string{"frobnicate"}, nil, []string{`unknown command "frobnicate"`, "server"}},
+		{"unknown flag", []string{"worker", "--watch"}, nil, []string{"--watch", `goes behind "--"`}},
+		{"malformed flag", []string{"server", "--grace-period", "soon"}, nil, []string{"--grace-period", "soon"}},
+		{"malformed twin", []string{"server"}, []string{"AK_INIT_GRACE_PERIOD=soon"}, []string{"AK_INIT_GRACE_PERIOD from the environment"}},
+		{"empty tmpdir", []string{"server", "--tmpdir", ""}, nil, []string{"--tmpdir", "not an absolute path"}},
+		{"relative tmpdir by its twin", []string{"server"}, []string{"AK_INIT_TMPDIR=x/y"}, []string{"AK_INIT_TMPDIR from the environment", `"x/y"`}},
+		{"env file with a malformed line", []string{"server", "--env-file", malformed}, nil, []string{malformed + ":2:"}},
+		{"env file that is missing", []string{"server", "--env-file", "/no/such"}, nil, []string{"/no/such"}},
+		{"env file that never ends", []string{"server", "--env-file", large}, nil, []string{large, "larger"}},
+		{"two questions", []string{"healthcheck", "--live", "--ready"}, nil, []string{"--live and --ready"}},
+		{"a question for a server", []string{"server", "--ready"}, nil, []string{"--ready"}},
+		{"health of what", []string{"healthcheck", "cake"}, nil, []string{`"cake"`}},
+		{"stop delay beyond the grace period", []string{"server", "--stop-delay", "1h"}, nil, []string{"--stop-delay", "25s"}},
+		{"a log format of its own", []string{"server", "--log-format", "xml"}, nil, []string{"--log-format", "json"}},
+		{"no time to stop in", []string{"server", "--grace-period", "0s"}, nil, []string{"--grace-period"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := parse(tt.args, tt.environ)
+			if err == nil {
+				t.Fatal("accepted")
+			}
+			r := asRefusal(err)
+			if r.code != exitUsage {
+				t.Errorf("exit code %d, want %d", r.code, exitUsage)
+			}
+			for _, want := range tt.mentions {
+				if !strings.Contains(r.Error(), want) {
+					t.Errorf("%q does not say %q", r, want)
+				}
+			}
+			if strings.Contains(r.Error(), "canary") {
+				t.Errorf("%q shows what an env file holds", r)
+			}
+		})
+	}
+}
+
+func TestUnknownTwinsAreNoticedAndServiceLinksAreNot(t *testing.T) {
+	o, err := parse([]string{"server"}, []string{"AK_INIT_GRACEPERIOD=1s", "AK_INIT_PORT=tcp://10.0.0.1:80", "AK_INIT_SERVICE_HOST=10.0.0.1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"AK_INIT_GRACEPERIOD"}, o.unknown); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add("server\x00--grace-period\x001s", "TMPDIR=/tmp\x00AK_INIT_USER=1:1")
+	f.Add("worker\x00--\x00--watch", "=\x00X")
+	f.Fuzz(func(t *testing.T, args, environ string) {
+		o, err := parse(strings.Split(args, "\x00"), strings.Split(environ, "\x00"))
+		if err == nil && o.command == "" {
+			t.Error("accepted without a command")
+		}
+		if err != nil && asRefusal(err).code != exitUsage {
+			t.Errorf("exit code %d: %v", asRefusal(err).code, err)
+		}
+	})
+}

@@ -1,0 +1,200 @@
+package main
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"ak-init/authentik"
+	"ak-init/prepare"
+)
+
+// somewhere is a machine with authentik 2026.2.2 in the official image's layout.
+func somewhere() facts {
+	release, known := authentik.ReleaseOf("2026.2.2")
+	self := prepare.Identity{UID: 1000, GID: 1000}
+	return facts{
+		self: self, identity: self,
+		layout:  authentik.Layout{Kind: "image", Root: "/", Version: "2026.2.2", Path: []string{"/lifecycle", "/ak-root/.venv/bin", "/bin"}},
+		release: release, releaseKnown: known,
+		config:   authentik.ReadConfig(func(string) string { return "" }, nil, "/"),
+		tempDirs: []tempDir{{Path: "/dev/shm", Origin: originEnvironment}},
+		find:     func(name, _ string) (string, error) { return "/found/" + name, nil },
+	}
+}
+
+func planOf(t *testing.T, f facts, args []string, environ ...string) plan {
+	t.Helper()
+	o, err := parse(args, environ)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := makePlan(o, f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func TestServerGetsNoArgumentsAndItsEnvironment(t *testing.T) {
+	p := planOf(t, somewhere(), []string{"server"}, "TMPDIR=/dev/shm/", "WORKSPACE_DIR=/srv", "PATH=/usr/bin:/bin", "KEEP=a b")
+	if diff := cmp.Diff([]string{"authentik"}, p.Service.Argv); diff != "" {
+		t.Errorf("argv (-want +got):\n%s", diff)
+	}
+	want := []string{
+		"KEEP=a b",
+		"PATH=/lifecycle:/ak-root/.venv/bin:/usr/bin:/bin",
+		"PROMETHEUS_MULTIPROC_DIR=/dev/shm/authentik_prometheus_tmp",
+		"TMPDIR=/dev/shm",
+	}
+	if diff := cmp.Diff(want, p.env); diff != "" {
+		t.Errorf("environment (-want +got):\n%s", diff)
+	}
+	if len(p.Steps) != 0 || p.Service.Dir != "/" || p.ModeFile != "/dev/shm/authentik-mode" {
+		t.Errorf("steps %v, directory %s, mode file %s", p.Steps, p.Service.Dir, p.ModeFile)
+	}
+}
+
+func TestWorker(t *testing.T) {
+	for name, tt := range map[string]struct {
+		environ []string
+		steps   int
+	}{
+		"without credentials":         {nil, 0},
+		"an e-mail alone is none":     {[]string{"AUTHENTIK_BOOTSTRAP_EMAIL=x"}, 0},
+		"an empty password is none":   {[]string{"AUTHENTIK_BOOTSTRAP_PASSWORD="}, 0},
+		"with a password":             {[]string{"AUTHENTIK_BOOTSTRAP_PASSWORD=x"}, 1},
+		"with a token":                {[]string{"AUTHENTIK_BOOTSTRAP_TOKEN=x"}, 1},
+		"with both, it is still once": {[]string{"AUTHENTIK_BOOTSTRAP_TOKEN=x", "AUTHENTIK_BOOTSTRAP_PASSWORD=y"}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := planOf(t, somewhere(), []string{"worker", "two words"}, tt.environ...)
+			want := []string{"python", "-m", "manage", "worker", "--pid-file", "/dev/shm/authentik-worker.pid", "two words"}
+			if diff := cmp.Diff(want, p.Service.Argv); diff != "" {
+				t.Errorf("argv (-want +got):\n%s", diff)
+			}
+			if len(p.Steps) != tt.steps {
+				t.Fatalf("steps: %v", p.Steps)
+			}
+			if tt.steps == 1 && (!p.Steps[0].Optional || !slices.Equal(p.Steps[0].Argv, []string{"python", "-m", "manage", "apply_blueprint", "system/bootstrap.yaml"})) {
+				t.Errorf("step: %+v", p.Steps[0])
+			}
+		})
+	}
+}
+
+func TestDroppedWorkerGetsItsHome(t *testing.T) {
+	f := somewhere()
+	f.self = prepare.Identity{}
+	for home, want := range map[string]string{"/authentik": "HOME=/authentik", "": "HOME=/dev/shm", "/nonexistent": "HOME=/dev/shm"} {
+		f.identity = prepare.Identity{UID: 1000, GID: 1000, Groups: []int{1000, 999}, Home: home}
+		p := planOf(t, f, []string{"worker"}, "HOME=/root")
+		if !slices.Contains(p.env, want) {
+			t.Errorf("home %q: environment %q lacks %q", home, p.env, want)
+		}
+		id := p.spec().Service.Identity
+		if id == nil || id.UID != 1000 || !slices.Equal(id.Groups, []uint32{1000, 999}) {
+			t.Errorf("runs as %+v", id)
+		}
+	}
+	f.identity = f.self
+	if p := planOf(t, f, []string{"server"}, "HOME=/root"); !slices.Contains(p.env, "HOME=/root") || p.spec().Service.Identity != nil {
+		t.Errorf("who is not dropped keeps its home: %q, %+v", p.env, p.spec().Service.Identity)
+	}
+}
+
+func TestChooseTempDir(t *testing.T) {
+	usable := func(p string) tempDir { return tempDir{Path: p, Origin: originDefault} }
+	unusable := func(p string, why error) tempDir { return tempDir{Path: p, Origin: originDefault, unusable: why} }
+	fromEnv := func(c tempDir) tempDir { c.Origin = originEnvironment; return c }
+	byFlag := func(c tempDir) tempDir { c.explicit = true; return c }
+	tests := []struct {
+		name     string
+		chain    []tempDir
+		want     string
+		warnings int
+	}{
+		{"the first usable", []tempDir{unusable("/a", unix.EACCES), usable("/b"), usable("/c")}, "/b", 0},
+		{"what the environment wanted is missed aloud", []tempDir{fromEnv(unusable("/a", unix.EROFS)), usable("/b")}, "/b", 1},
+		{"what a flag wanted is not replaced", []tempDir{byFlag(unusable("/a", unix.EROFS)), usable("/b")}, "", 0},
+		{"a file in the default chain is passed over", []tempDir{unusable("/a", unix.ENOTDIR), usable("/b")}, "/b", 0},
+		{"a file that somebody set is not replaced", []tempDir{fromEnv(unusable("/a", unix.ENOTDIR)), usable("/b")}, "", 0},
+		{"none at all", []tempDir{unusable("/a", unix.EACCES), unusable("/b", unix.ENOSPC)}, "", 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, warnings, err := chooseTempDir(tt.chain)
+			if tt.want == "" {
+				if err == nil || asRefusal(err).code != exitCannotWrite {
+					t.Errorf("chose %s, %v; want a refusal with %d", got.Path, err, exitCannotWrite)
+				}
+				return
+			}
+			if err != nil || got.Path != tt.want || len(warnings) != tt.warnings {
+				t.Errorf("chose %s with %q, %v; want %s with %d warnings", got.Path, warnings, err, tt.want, tt.warnings)
+			}
+		})
+	}
+}
+
+func TestPlanRefuses(t *testing.T) {
+	notThere := func(err error) func(*facts) {
+		return func(f *facts) { f.find = func(string, string) (string, error) { return "", err } }
+	}
+	tests := []struct {
+		name string
+		args []string
+		with func(*facts)
+		code int
+	}{
+		{"words behind server", []string{"server", "worker"}, func(*facts) {}, exitUsage},
+		{"a program that is not there", []string{"server"}, notThere(prepare.ErrNotFound), exitNotFound},
+		{"a program that cannot be executed", []string{"worker"}, notThere(prepare.ErrNotExecutable), exitNotExecutable},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			f := somewhere()
+			tt.with(&f)
+			o, err := parse(tt.args, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = makePlan(o, f)
+			r, ok := errors.AsType[*refusal](err)
+			if !ok || r.code != tt.code {
+				t.Errorf("%v, want a refusal with %d", err, tt.code)
+			}
+		})
+	}
+}
+
+func TestUnknownReleaseIsTakenForTheNewestAloud(t *testing.T) {
+	f := somewhere()
+	f.release, f.releaseKnown = authentik.ReleaseOf("2019.1.1")
+	f.layout.Version = "2019.1.1"
+	p := planOf(t, f, []string{"server"})
+	if p.Release != authentik.Releases()[0].Name || !strings.Contains(strings.Join(p.Warnings, "\n"), "2019.1.1") {
+		t.Errorf("release %s, warnings %q", p.Release, p.Warnings)
+	}
+}
+
+func TestWhatAnEnvFileHoldsIsNotShown(t *testing.T) {
+	file := envFile(t, "AUTHENTIK_SECRET_KEY=canary\n")
+	p := planOf(t, somewhere(), []string{"server", "--env-file", file})
+	if !slices.Contains(p.env, "AUTHENTIK_SECRET_KEY=canary") {
+		t.Errorf("the child does not get it: %q", p.env)
+	}
+	for _, output := range []string{"text", "json"} {
+		var shown strings.Builder
+		if err := show(p, output, &shown); err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(shown.String(), "canary") || !strings.Contains(shown.String(), "AUTHENTIK_SECRET_KEY") {
+			t.Errorf("%s shows\n%s", output, shown.String())
+		}
+	}
+}
