@@ -9,7 +9,8 @@ import (
 	"text/tabwriter"
 )
 
-// show prints the plan: for people as a table, for programs as JSON.
+// show prints the plan: for people as a table, where the reason stands in brackets behind
+// the value, for programs as JSON.
 func show(p plan, output string, w io.Writer) error {
 	if output == "json" {
 		enc := json.NewEncoder(w)
@@ -19,11 +20,14 @@ func show(p plan, output string, w io.Writer) error {
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	row := func(what, value, why string) {
-		_, _ = fmt.Fprintln(t, strings.TrimRight(what+"\t"+value+"\t"+why, "\t")) // t keeps the first error
+		if why != "" {
+			value += " (" + why + ")"
+		}
+		_, _ = fmt.Fprintln(t, what+"\t"+value) // t keeps the first error
 	}
 	row("command", p.Command, "")
 	row("release", p.Release, "authentik "+p.Layout.Version)
-	row("layout", p.Layout.Kind+" in "+p.Layout.Root, strings.Join(p.Layout.Evidence, " "))
+	row("layout", p.Layout.Kind+" in "+p.Layout.Root, "it holds "+strings.Join(p.Layout.Evidence, ", "))
 	row("run as", p.Identity.String(), "")
 	row("TMPDIR", p.TempDir.Path, p.TempDir.Origin)
 	for _, v := range p.Environment {
@@ -33,9 +37,9 @@ func show(p plan, output string, w io.Writer) error {
 		row("unset", name, "")
 	}
 	for _, d := range p.Directories {
-		need := "writable if there"
+		need := "where there is one"
 		if d.Required {
-			need = "must be writable"
+			need = "needed"
 		}
 		row("directory", d.Path, d.For+", "+need)
 	}
@@ -54,7 +58,7 @@ func show(p plan, output string, w io.Writer) error {
 		row("stop", p.Drain+" finishes first", "")
 	}
 	row("grace period", p.GracePeriod, "stop delay "+p.StopDelay)
-	row("health", "http://"+p.Health.Address+p.Health.Ready, p.Health.Socket)
+	row("health", "http://"+p.Health.Address+p.Health.Ready, "asked through "+p.Health.Socket)
 	for _, warning := range p.Warnings {
 		row("warning", warning, "")
 	}

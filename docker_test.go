@@ -1,0 +1,235 @@
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"ak-init/testdata/standin/layout"
+)
+
+// docker is a client and an image name of this test's own.
+type docker struct {
+	t     *testing.T
+	image string
+}
+
+// newDocker needs a daemon, whose address is in DOCKER_HOST.
+func newDocker(t *testing.T) docker {
+	t.Helper()
+	d := docker{t, "ak-init-test-" + strings.ToLower(filepath.Base(t.TempDir())) + "-" + strings.ToLower(t.Name())}
+	out, err := exec.CommandContext(t.Context(), "docker", "version").CombinedOutput()
+	need(t, "docker", err == nil, "no Docker daemon answers: "+strings.TrimSpace(string(out)))
+	return d
+}
+
+// in is the same for a subtest.
+func (d docker) in(t *testing.T) docker {
+	t.Helper()
+	return docker{t, d.image}
+}
+
+// run runs docker and gives its stdout; on failure the test ends.
+func (d docker) run(words ...string) string {
+	d.t.Helper()
+	var stdout, stderr bytes.Buffer
+	cmd := exec.Command("docker", words...)
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	// The classic builder: it needs nothing beside the daemon.
+	cmd.Env = append(os.Environ(), "DOCKER_BUILDKIT=0")
+	if err := cmd.Run(); err != nil {
+		d.t.Fatalf("docker %s: %v\n%s%s", strings.Join(words, " "), err, stdout.String(), stderr.String())
+	}
+	return strings.TrimSpace(stdout.String())
+}
+
+// imageFrom makes an image of a folder, without a registry.
+func (d docker) imageFrom(dir, name string, changes ...string) {
+	d.t.Helper()
+	pack := exec.Command("tar", "-C", dir, "--owner=0", "--group=0", "--numeric-owner", "-c", ".")
+	words := []string{"import"}
+	for _, c := range changes {
+		words = append(words, "--change", c)
+	}
+	load := exec.Command("docker", append(words, "-", name)...)
+	pipe, err := pack.StdoutPipe()
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	load.Stdin = pipe
+	if err := errors.Join(pack.Start(), load.Run(), pack.Wait()); err != nil {
+		d.t.Fatalf("image %s: %v", name, err)
+	}
+	d.t.Cleanup(func() { d.run("rmi", "-f", name) })
+}
+
+// build builds a target of the Containerfile. What stands for the golang image is this
+// machine's own Go with the modules it has, since no registry is asked: a stand-in.
+func (d docker) build(target, base string) {
+	d.t.Helper()
+	d.run("build", "--network", "none", "-f", "Containerfile", "--target", target, "-t", d.image,
+		"--build-arg", "GO_IMAGE="+d.image+"-go", "--build-arg", "AUTHENTIK_IMAGE="+base, ".")
+	d.t.Cleanup(func() { d.run("rmi", "-f", d.image) })
+}
+
+// goImage makes that stand-in: GOROOT, and a module cache of what go.mod needs.
+func (d docker) goImage() {
+	d.t.Helper()
+	dir := d.t.TempDir()
+	goEnv := func(name string) string {
+		out, err := exec.Command("go", "env", name).Output()
+		if err != nil {
+			d.t.Fatal(err)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	if err := errors.Join(
+		os.MkdirAll(filepath.Join(dir, "usr/local"), 0o755),
+		os.Mkdir(filepath.Join(dir, "tmp"), 0o777),
+		os.Chmod(dir, 0o755),
+	); err != nil {
+		d.t.Fatal(err)
+	}
+	download := exec.Command("go", "mod", "download")
+	download.Env = append(os.Environ(), "GOMODCACHE="+filepath.Join(dir, "go/pkg/mod"), "GOFLAGS=-modcacherw",
+		"GOPROXY=file://"+filepath.Join(goEnv("GOMODCACHE"), "cache/download"), "GONOSUMDB=*")
+	if out, err := download.CombinedOutput(); err != nil {
+		d.t.Fatalf("go mod download: %v\n%s", err, out)
+	}
+	copyTree := exec.Command("cp", "-a", goEnv("GOROOT"), filepath.Join(dir, "usr/local/go"))
+	if out, err := copyTree.CombinedOutput(); err != nil {
+		d.t.Fatalf("copy GOROOT: %v\n%s", err, out)
+	}
+	d.imageFrom(dir, d.image+"-go", "ENV PATH=/usr/local/go/bin GOPATH=/go GOPROXY=off GONOSUMDB=* GOCACHE=/tmp/cache HOME=/tmp GOTOOLCHAIN=local")
+}
+
+// TestContainer is the whole of it: the Containerfile on top of an image that holds
+// the stand-in alone, read-only, as a uid without a name.
+func TestContainer(t *testing.T) {
+	d := newDocker(t)
+	d.goImage()
+	standin, err := standIn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := t.TempDir()
+	if err := errors.Join(layout.Image(root, standin), os.Chmod(root, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	base := d.image + "-authentik"
+	d.imageFrom(root, base, "ENV TMPDIR=/dev/shm/ PATH=/lifecycle:/ak-root/.venv/bin:/usr/bin:/bin", "WORKDIR /")
+	d.build("authentik", base)
+
+	t.Run("the default target holds the binary alone", func(t *testing.T) { d.in(t).scratch() })
+	for _, tmpfs := range []string{"/tmp", "/dev/shm"} {
+		t.Run("server, read-only, uid 65534, writable "+tmpfs, func(t *testing.T) { d.in(t).serve(tmpfs) })
+	}
+	t.Run("nothing writable", func(t *testing.T) {
+		out := d.in(t).refused("73", "--read-only", "--user", "65534:65534", "--ipc", "none")
+		if !strings.Contains(out, "no directory can be TMPDIR") {
+			t.Errorf("it says %s", out)
+		}
+	})
+	t.Run("/tmp missing is made", func(t *testing.T) {
+		d := d.in(t)
+		name := d.start("--ipc", "none", "--user", "0", "-e", "TMPDIR=/tmp")
+		d.awaitHealth(name, "healthy")
+		if out := d.run("diff", name); !strings.Contains(out, "A /tmp") {
+			t.Errorf("changed in the container: %s", out)
+		}
+	})
+}
+
+// serve starts a server and stops it.
+func (d docker) serve(tmpfs string) {
+	d.t.Helper()
+	name := d.start("--read-only", "--user", "65534:65534", "--tmpfs", tmpfs, "-e", "TMPDIR="+tmpfs)
+	d.awaitHealth(name, "healthy")
+	begin := time.Now()
+	d.run("stop", "-t", "20", name)
+	if took := time.Since(begin); took > time.Second {
+		d.t.Errorf("docker stop took %s, want at most a second", took)
+	}
+	if code := d.run("inspect", "-f", "{{.State.ExitCode}}", name); code != "0" {
+		d.t.Errorf("exit code %s, want the server's 0\n%s", code, d.logs(name))
+	}
+}
+
+// start runs a server with its own network, so that ports are its own.
+func (d docker) start(options ...string) string {
+	d.t.Helper()
+	words := append([]string{"run", "-d", "--network", "none", "--health-interval", "1s", "--health-start-period", "0s"}, options...)
+	name := d.run(append(words, d.image, "server")...)
+	d.t.Cleanup(func() { d.run("rm", "-f", name) })
+	return name
+}
+
+// refused runs a server that must not start, and gives what it says.
+func (d docker) refused(code string, options ...string) string {
+	d.t.Helper()
+	name := d.start(options...)
+	if got := d.run("wait", name); got != code {
+		d.t.Errorf("exit code %s, want %s", got, code)
+	}
+	return d.logs(name)
+}
+
+func (d docker) logs(name string) string {
+	out, err := exec.Command("docker", "logs", name).CombinedOutput()
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return string(out)
+}
+
+func (d docker) awaitHealth(name, want string) {
+	d.t.Helper()
+	deadline := time.Now().Add(patience)
+	for {
+		got := d.run("inspect", "-f", "{{.State.Status}} {{.State.Health.Status}}", name)
+		if got == "running "+want {
+			return
+		}
+		if !strings.HasPrefix(got, "running") || time.Now().After(deadline) {
+			d.t.Fatalf("the container is %s\n%s", got, d.logs(name))
+		}
+	}
+}
+
+// scratch builds the Containerfile's default target and wants the binary alone in it.
+func (d docker) scratch() {
+	d.t.Helper()
+	image := d.image + "-scratch"
+	d.run("build", "--network", "none", "-f", "Containerfile", "-t", image,
+		"--build-arg", "GO_IMAGE="+d.image+"-go", "--build-arg", "AUTHENTIK_IMAGE=scratch", ".")
+	d.t.Cleanup(func() { d.run("rmi", "-f", image) })
+	if out := d.run("run", "--rm", "--network", "none", image, "version"); !strings.HasPrefix(out, "ak-init ") {
+		d.t.Errorf("it says %q", out)
+	}
+	name := d.run("create", image)
+	d.t.Cleanup(func() { d.run("rm", name) })
+	if size := d.run("image", "inspect", "-f", "{{.Size}}", image); size != strconv.FormatInt(d.sizeIn(name, "/ak-init"), 10) {
+		d.t.Errorf("the image holds %s bytes, more than the binary", size)
+	}
+}
+
+// sizeIn is the size of a file in a container, by docker cp's tar header.
+func (d docker) sizeIn(name, path string) int64 {
+	d.t.Helper()
+	out, err := exec.Command("docker", "cp", name+":"+path, "-").Output()
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	header, err := tar.NewReader(bytes.NewReader(out)).Next()
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return header.Size
+}

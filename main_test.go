@@ -1,0 +1,105 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"ak-init/testdata/standin/layout"
+)
+
+// TestMain makes this test binary ak-init itself when it is called by that name, so
+// that what the tests run is what they were built from, race detector included.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"ak-init": main})
+}
+
+// TestScript runs testdata/script/*.txtar: bad input, and what is printed.
+func TestScript(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(env *testscript.Env) error {
+			// Short, since sockets lie below it, and nothing of the machine's own.
+			env.Setenv("TMPDIR", filepath.Join(env.WorkDir, "t"))
+			env.Setenv("STANDIN_RECORD", filepath.Join(env.WorkDir, "record"))
+			env.Setenv("UID", strconv.Itoa(os.Geteuid()))
+			env.Setenv("GID", strconv.Itoa(os.Getegid()))
+			akInit, err := exec.LookPath("ak-init")
+			if err != nil {
+				return err
+			}
+			env.Setenv("AKINIT", akInit)
+			return errors.Join(os.Mkdir(filepath.Join(env.WorkDir, "t"), 0o700), os.Mkdir(filepath.Join(env.WorkDir, "record"), 0o700))
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits":   exits,
+			"layout":  layOut,
+			"nothing": nothing,
+			"oneline": oneLineOnly,
+		},
+		Condition: func(name string) (bool, error) {
+			if name == "root" {
+				return os.Geteuid() == 0, nil
+			}
+			return false, fmt.Errorf("unknown condition %q", name)
+		},
+	})
+}
+
+// exits CODE PROGRAM [ARG...] runs a program and wants this exit code.
+func exits(ts *testscript.TestScript, _ bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	code := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		exit, ok := errors.AsType[*exec.ExitError](err)
+		if !ok {
+			ts.Fatalf("%v", err)
+		}
+		code = exit.ExitCode()
+	}
+	if code != want {
+		ts.Fatalf("exit code %d, want %d", code, want)
+	}
+}
+
+// layout image|nix DIR lays the stand-in out; of nix, $STORE and $SERVER are set.
+func layOut(ts *testscript.TestScript, _ bool, args []string) {
+	standin, err := standIn()
+	ts.Check(err)
+	dir := ts.MkAbs(args[1])
+	if args[0] == "image" {
+		ts.Check(layout.Image(dir, standin))
+		return
+	}
+	nix, err := layout.Nix(dir, standin)
+	ts.Check(err)
+	ts.Setenv("STORE", nix.Django)
+	ts.Setenv("SERVER", nix.ServerBin)
+}
+
+// nothing started|left: no child was recorded; TMPDIR is as empty as it was.
+func nothing(ts *testscript.TestScript, _ bool, args []string) {
+	dir := map[string]string{"started": ts.Getenv("STANDIN_RECORD"), "left": ts.Getenv("TMPDIR")}[args[0]]
+	entries, err := os.ReadDir(dir)
+	ts.Check(err)
+	if len(entries) > 0 {
+		ts.Fatalf("%s holds %v", dir, entries)
+	}
+}
+
+// oneline wants exactly one line on stderr that holds no stack trace.
+func oneLineOnly(ts *testscript.TestScript, _ bool, _ []string) {
+	text := ts.ReadFile("stderr")
+	if strings.Count(text, "\n") != 1 || regexp.MustCompile(`goroutine|panic`).MatchString(text) {
+		ts.Fatalf("not one line: %q", text)
+	}
+}

@@ -1,0 +1,3 @@
+"""Stand-in for authentik: just its version and an ASGI application."""
+
+VERSION = "2026.2.2"

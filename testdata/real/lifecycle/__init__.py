@@ -1,0 +1,1 @@
+"""Stand-in for authentik's package of the same name: gunicorn's side of it."""

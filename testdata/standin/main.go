@@ -1,0 +1,138 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Roles, as they appear in records and events. Those of the two child processes
+// are named after the libraries that run them, so that "gunicorn-*.json" and
+// "worker-*.json" match main processes only.
+const (
+	roleServer      = "server"
+	roleHealthcheck = "server-healthcheck"
+	roleGunicorn    = "gunicorn"
+	roleUvicorn     = "uvicorn"  // gunicorn's worker process
+	roleWorker      = "worker"   // dramatiq's main process
+	roleDramatiq    = "dramatiq" // dramatiq's worker process
+	roleBootstrap   = "bootstrap"
+	rolePython      = "python"  // any other call of python
+	roleVersion     = "version" // authentik or gunicorn with --version
+	roleMisuse      = "misuse"  // arguments or a name that the real program refuses
+)
+
+// childVariable tells a process that stands for a fork which role it plays.
+const childVariable = "STANDIN_CHILD"
+
+func main() {
+	role := roleOf(filepath.Base(os.Args[0]), os.Args[1:])
+	rec := &recorder{dir: os.Getenv("STANDIN_RECORD"), role: role}
+	rec.started()
+	code := play(role, rec)
+	rec.event("exit %d", code)
+	os.Exit(code)
+}
+
+// roleOf decides by name and arguments which part is played.
+func roleOf(name string, args []string) string {
+	if child := os.Getenv(childVariable); child != "" {
+		return child
+	}
+	first := ""
+	if len(args) > 0 {
+		first = args[0]
+	}
+	switch {
+	case strings.HasPrefix(name, "python"):
+		return pythonRole(args)
+	case first == "--version" || first == "-v":
+		return roleVersion
+	case name == "authentik" && len(args) == 0:
+		return roleServer
+	case name == "authentik" && first == "healthcheck":
+		return roleHealthcheck
+	case name == "gunicorn":
+		return roleGunicorn
+	}
+	return roleMisuse
+}
+
+// pythonRole knows the two management commands that lifecycle/ak starts.
+func pythonRole(args []string) string {
+	if len(args) < 3 || !slices.Equal(args[:2], []string{"-m", "manage"}) {
+		return rolePython
+	}
+	switch args[2] {
+	case "worker":
+		return roleWorker
+	case "apply_blueprint":
+		return roleBootstrap
+	}
+	return rolePython
+}
+
+func play(role string, rec *recorder) int {
+	args := os.Args[1:]
+	switch role {
+	case roleServer:
+		return serve(rec)
+	case roleHealthcheck:
+		return healthcheck(args[1:])
+	case roleGunicorn:
+		return gunicorn(rec, args)
+	case roleUvicorn:
+		return uvicorn(rec)
+	case roleWorker:
+		return worker(rec, args)
+	case roleDramatiq:
+		return dramatiq(rec)
+	case roleBootstrap:
+		time.Sleep(knobDuration("STANDIN_BOOTSTRAP_DELAY"))
+		code, _ := knobCode("STANDIN_BOOTSTRAP_EXIT")
+		return code
+	case rolePython:
+		return python(args)
+	case roleVersion:
+		return version(filepath.Base(os.Args[0]))
+	}
+	return refuse(args)
+}
+
+// python answers the one question that lifecycle/ak asks of the configuration.
+func python(args []string) int {
+	if slices.Equal(args, []string{"-m", "authentik.lib.config", "debugger"}) {
+		fmt.Println("False")
+	}
+	return 0
+}
+
+// version prints what cobra (cmd/server/server.go) and gunicorn print.
+func version(name string) int {
+	if name != roleGunicorn {
+		fmt.Println("authentik version 2026.2.2")
+		return 0
+	}
+	if code, set := knobCode("STANDIN_GUNICORN_EXIT"); set {
+		return code
+	}
+	fmt.Println("gunicorn (version 25.0.3)")
+	return 0
+}
+
+// refuse is cobra's answer to an argument it does not know; cmd/server/main.go
+// makes it exit code 1.
+func refuse(args []string) int {
+	switch {
+	case len(args) == 0:
+		fmt.Fprintf(os.Stderr, "stand-in: cannot play %q, only authentik, gunicorn and python\n", os.Args[0])
+	case strings.HasPrefix(args[0], "-"):
+		fmt.Fprintf(os.Stderr, "Error: unknown flag: %s\n", args[0])
+	default:
+		fmt.Fprintf(os.Stderr, "Error: unknown command %q for \"authentik\"\n", args[0])
+	}
+	return 1
+}
