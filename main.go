@@ -18,7 +18,10 @@ func main() { os.Exit(run(os.Args[1:], os.Environ(), os.Stdout, os.Stderr)) }
 // run is the way through the house: parse, layout and configuration, plan, prepare,
 // supervise, exit code. Each step takes what the one before it gave.
 func run(args, environ []string, stdout, stderr *os.File) int {
-	caught := supervise.Catch() // before anything else: no signal may be lost
+	var caught *supervise.Signals
+	if len(args) == 0 || args[0] != "healthcheck" { // that one supervises nothing, and is quick
+		caught = supervise.Catch() // before anything else: no signal may be lost
+	}
 	opts, err := parse(args, environ)
 	if err != nil {
 		return usageFault(asRefusal(err), stderr)
@@ -31,7 +34,6 @@ func run(args, environ []string, stdout, stderr *os.File) int {
 		_, _ = fmt.Fprintln(stdout, "ak-init", version)
 		return 0
 	case "healthcheck":
-		caught.Release()
 		return healthcheck(opts, stderr)
 	}
 	log := newLogger(opts, stderr)

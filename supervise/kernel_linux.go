@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"sync"
 	"syscall"
 	"time"
 
@@ -19,13 +20,16 @@ type system struct {
 	// told remembers who has had which signal, so that nobody gets it twice: a
 	// second TERM makes dramatiq drop its tasks.
 	told map[syscall.Signal]map[process]bool
+	// onceStarted is called when the first child runs.
+	onceStarted func()
 }
 
-func newSystem() *system {
+func newSystem(caught *Signals) *system {
 	s := &system{
-		self:  os.Getpid(),
-		since: map[int]time.Time{},
-		told:  map[syscall.Signal]map[process]bool{},
+		self:        os.Getpid(),
+		since:       map[int]time.Time{},
+		told:        map[syscall.Signal]map[process]bool{},
+		onceStarted: sync.OnceFunc(caught.catchRest),
 	}
 	if s.self != 1 {
 		// Orphans go to the nearest subreaper instead of PID 1 (man 2 prctl). It fails
@@ -57,6 +61,7 @@ func (s *system) start(c Command) (int, error) {
 		return 0, whyNot(c, err)
 	}
 	s.since[pid] = now
+	s.onceStarted()
 	return pid, nil
 }
 

@@ -30,7 +30,8 @@ type kernel interface {
 // left. It gives the exit code that ak-init is to end with. event is called for
 // each thing that happens, in order, on Run's goroutine: it must not block.
 func Run(spec Spec, caught *Signals, event func(Event)) int {
-	return run(spec, newSystem(), caught, event)
+	caught.catchDeaths()
+	return run(spec, newSystem(caught), caught, event)
 }
 
 func run(spec Spec, k kernel, caught *Signals, event func(Event)) int {

@@ -18,31 +18,36 @@ type Signals struct {
 // (signal(7), Real-time signals).
 const firstRealTime, lastRealTime = 34, 64
 
-// Catch starts to catch signals. It is the first thing that main does: the kernel
-// drops signals with default action for PID 1 (pid_namespaces(7)), and Go's
-// runtime ends PID 1 with code 2 on a TERM that nobody asked for.
+// Catch starts to catch what would end ak-init. It is the first thing that main does:
+// the kernel drops signals with default action for PID 1 (pid_namespaces(7)), and Go's
+// runtime ends PID 1 with code 2 on a TERM that nobody asked for. Each signal costs a
+// round trip between two threads, so those that only a running child can do something
+// with wait for [Run].
 //
-// Not caught: KILL and STOP cannot be; SEGV, BUS, FPE, ILL, ABRT, TRAP and SYS
-// are faults of ak-init itself; URG is how Go's scheduler preempts; PROF and
-// VTALRM are timers of a process's own; TSTP is left to stop ak-init.
+// Never caught: KILL and STOP cannot be; SEGV, BUS, FPE, ILL, ABRT, TRAP and SYS are
+// faults of ak-init itself; URG is how Go's scheduler preempts; PROF and VTALRM are
+// timers of a process's own; TSTP is left to stop ak-init.
 func Catch() *Signals {
 	s := &Signals{forward: make(chan os.Signal, 64), child: make(chan os.Signal, 1)}
-	signal.Notify(s.child, syscall.SIGCHLD)
-	forward := []os.Signal{
-		syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP,
-		syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH, syscall.SIGCONT,
-		syscall.SIGTTIN, syscall.SIGTTOU, syscall.SIGALRM, syscall.SIGIO, syscall.SIGPWR,
-	}
-	for n := firstRealTime; n <= lastRealTime; n++ {
-		forward = append(forward, syscall.Signal(n))
-	}
-	signal.Notify(s.forward, forward...)
+	signal.Notify(s.forward, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP)
 	// A log reader that goes away must not end PID 1: without this, writing to a
 	// closed fd 1 or 2 kills the process (os/signal, SIGPIPE).
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	return s
 }
 
-// Release gives every signal its default action back, for commands that supervise
-// nothing, so that Ctrl-C ends them.
-func (s *Signals) Release() { signal.Reset() }
+// catchDeaths comes before the first child.
+func (s *Signals) catchDeaths() { signal.Notify(s.child, syscall.SIGCHLD) }
+
+// catchRest comes when a child is there to have them. Until then Go's runtime catches
+// these and does nothing (os/signal, Default behavior of signals).
+func (s *Signals) catchRest() {
+	rest := []os.Signal{
+		syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH, syscall.SIGCONT, syscall.SIGTTIN,
+		syscall.SIGTTOU, syscall.SIGALRM, syscall.SIGIO, syscall.SIGPWR,
+	}
+	for n := firstRealTime; n <= lastRealTime; n++ {
+		rest = append(rest, syscall.Signal(n))
+	}
+	signal.Notify(s.forward, rest...)
+}
