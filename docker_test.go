@@ -127,6 +127,7 @@ func TestContainer(t *testing.T) {
 	d.imageFrom(root, base, "ENV TMPDIR=/dev/shm/ PATH=/lifecycle:/ak-root/.venv/bin:/usr/bin:/bin", "WORKDIR /")
 	d.build("authentik", base)
 
+	t.Run("README's commands", func(t *testing.T) { d.in(t).readme(base) })
 	t.Run("the default target holds the binary alone", func(t *testing.T) { d.in(t).scratch() })
 	for _, tmpfs := range []string{"/tmp", "/dev/shm"} {
 		t.Run("server, read-only, uid 65534, writable "+tmpfs, func(t *testing.T) { d.in(t).serve(tmpfs) })
@@ -145,6 +146,37 @@ func TestContainer(t *testing.T) {
 			t.Errorf("changed in the container: %s", out)
 		}
 	})
+}
+
+// readme runs the README's docker commands word for word. What they name must not be
+// there yet, so that nobody's own images and containers are touched.
+func (d docker) readme(base string) {
+	d.t.Helper()
+	for name, image := range map[string]string{"golang:1.26": d.image + "-go", "authentik:latest": base} {
+		if d.run("images", "-q", name) != "" || d.run("images", "-q", "authentik-ak-init") != "" || d.run("ps", "-aq", "--filter", "name=^authentik$") != "" {
+			d.t.Skip("this daemon has an image or a container of that name already")
+		}
+		d.run("tag", image, name)
+		d.t.Cleanup(func() { d.run("rmi", name) })
+	}
+	for _, command := range commands(d.t) {
+		words := strings.Fields(command)
+		if words[0] != "docker" {
+			continue
+		}
+		switch words[1] {
+		case "exec":
+			d.await("ready", func() bool { return exec.Command(words[0], words[1:]...).Run() == nil })
+		case "run":
+			d.t.Cleanup(func() { d.run("rm", "-f", "authentik") })
+		case "build":
+			d.t.Cleanup(func() { d.run("rmi", "-f", "authentik-ak-init") })
+		}
+		d.run(words[1:]...)
+	}
+	if code := d.run("inspect", "-f", "{{.State.ExitCode}}", "authentik"); code != "0" {
+		d.t.Errorf("exit code %s\n%s", code, d.logs("authentik"))
+	}
 }
 
 // serve starts a server and stops it.
@@ -191,16 +223,19 @@ func (d docker) logs(name string) string {
 
 func (d docker) awaitHealth(name, want string) {
 	d.t.Helper()
-	deadline := time.Now().Add(patience)
-	for {
+	d.await("the container's "+want, func() bool {
 		got := d.run("inspect", "-f", "{{.State.Status}} {{.State.Health.Status}}", name)
-		if got == "running "+want {
-			return
-		}
-		if !strings.HasPrefix(got, "running") || time.Now().After(deadline) {
+		if !strings.HasPrefix(got, "running") {
 			d.t.Fatalf("the container is %s\n%s", got, d.logs(name))
 		}
-	}
+		return got == "running "+want
+	})
+}
+
+// await looks until something is so.
+func (d docker) await(what string, so func() bool) {
+	d.t.Helper()
+	(&scene{t: d.t}).await(what, so)
 }
 
 // scratch builds the Containerfile's default target and wants the binary alone in it.
