@@ -21,27 +21,18 @@ const shareFor = 500 * time.Millisecond
 // from any goroutine.
 type Monitor struct {
 	service     string
-	live, ready Probe
+	live, ready *shared
 
-	mu       sync.Mutex
-	running  bool
-	stopping bool
-	wasReady bool
-
-	// asking is held while a probe is under way: probes never overlap.
-	asking       sync.Mutex
-	asked        map[Question]outcome
+	mu           sync.Mutex
+	running      bool
+	stopping     bool
+	wasReady     bool
 	failingSince time.Time
-}
-
-type outcome struct {
-	at  time.Time
-	err error
 }
 
 // NewMonitor watches a service that is asked by these two probes.
 func NewMonitor(service string, live, ready Probe) *Monitor {
-	return &Monitor{service: service, live: live, ready: ready, asked: map[Question]outcome{}}
+	return &Monitor{service: service, live: newShared(live), ready: newShared(ready)}
 }
 
 // Running says that the service's process has been started, or has ended.
@@ -60,11 +51,15 @@ func (m *Monitor) Stopping() {
 
 // Answer judges the question now, probing where that is needed.
 func (m *Monitor) Answer(q Question) Answer {
-	m.asking.Lock()
-	defer m.asking.Unlock()
 	s := m.seen()
-	if s.running && !s.stopping {
-		m.probe(q, &s)
+	if !s.running || s.stopping {
+		return judge(q, s)
+	}
+	// Until it has been ready once only that is of interest, whatever was asked.
+	if q == Ready || !s.wasReady {
+		m.note(&s, Ready, m.ready.ask())
+	} else {
+		m.note(&s, Live, m.live.ask())
 	}
 	return judge(q, s)
 }
@@ -75,47 +70,45 @@ func (m *Monitor) seen() seen {
 	return seen{service: m.service, running: m.running, stopping: m.stopping, wasReady: m.wasReady}
 }
 
-// probe asks the service and writes down what came of it. Until it has been ready
-// once there is only one question of interest, whatever was asked.
-func (m *Monitor) probe(q Question, s *seen) {
-	kind := Live
-	if q == Ready || !s.wasReady {
-		kind = Ready
-	}
-	last, known := m.asked[kind]
-	if !known || time.Since(last.at) >= shareFor {
-		err := m.ask(kind)
-		last = outcome{at: time.Now(), err: err}
-		m.asked[kind] = last
-	}
-	s.probe = last.err
+// note writes down what came of a probe.
+func (m *Monitor) note(s *seen, asked Question, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s.probe = err
 	switch {
-	case s.probe == nil:
+	case err == nil:
 		m.failingSince = time.Time{}
-		m.noteReady(s)
-	case kind == Live: // not being ready, as in a database outage, is no reason for a restart
+		m.wasReady = true // the first good answer is always one to the ready question
+	case asked == Live: // not being ready, as in a database outage, is no reason for a restart
 		if m.failingSince.IsZero() {
-			m.failingSince = last.at
+			m.failingSince = time.Now()
 		}
 		s.failing = time.Since(m.failingSince)
 	}
+	s.wasReady = m.wasReady
 }
 
-// noteReady writes down that the service has been ready once. The first good answer
-// is always one to the ready question.
-func (m *Monitor) noteReady(s *seen) {
-	if s.wasReady {
-		return
-	}
-	s.wasReady = true
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.wasReady = true
+// shared is a probe whose outcome answers everybody who asks at about the same time.
+// Each question has its own, so that nobody waits for more than one probe.
+type shared struct {
+	probe Probe
+	// turn holds one token: probes never overlap. (A channel, since a mutex stops the
+	// clock of testing/synctest.)
+	turn chan struct{}
+	at   time.Time
+	err  error
 }
 
-func (m *Monitor) ask(kind Question) error {
-	if kind == Live {
-		return m.live()
+func newShared(p Probe) *shared {
+	return &shared{probe: p, turn: make(chan struct{}, 1)}
+}
+
+func (s *shared) ask() error {
+	s.turn <- struct{}{}
+	defer func() { <-s.turn }()
+	if s.at.IsZero() || time.Since(s.at) >= shareFor {
+		s.err = s.probe()
+		s.at = time.Now()
 	}
-	return m.ready()
+	return s.err
 }

@@ -3,6 +3,7 @@ package health
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -121,6 +122,36 @@ func TestAskersInACrowdCostOneProbe(t *testing.T) {
 		if s.asked != 2 {
 			t.Errorf("an answer was kept too long: %d probes, want 2", s.asked)
 		}
+	})
+}
+
+// Kubernetes asks both questions at the same moment, and gives each one second.
+func TestNobodyWaitsForMoreThanOneProbe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hangs := false
+		probe := func() error {
+			if hangs {
+				time.Sleep(ProbeTimeout)
+				return errors.New("no answer in time")
+			}
+			return nil
+		}
+		m := NewMonitor("server", probe, probe)
+		m.Running(true)
+		m.Answer(Ready)
+		hangs = true
+		time.Sleep(time.Minute)
+		begin := time.Now()
+		var askers sync.WaitGroup
+		for _, q := range []Question{Live, Ready, Started, Live, Ready} {
+			askers.Go(func() {
+				a := m.Answer(q)
+				if took := time.Since(begin); took > ProbeTimeout || a.Healthy == (q == Ready) {
+					t.Errorf("%s: %t after %s", q, a.Healthy, took)
+				}
+			})
+		}
+		askers.Wait()
 	})
 }
 
