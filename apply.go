@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,12 +13,19 @@ import (
 	"ak-init/prepare"
 )
 
-// prepared is what apply has made true and what has to be undone in the end.
+// prepared is what apply has made true, what has to be undone in the end, and what was
+// wrong.
 type prepared struct {
 	claim    *prepare.Claim
 	modeFile string
-	// made are directories that were not there before, in the order of making.
-	made []string
+	// modeText is what we wrote into the mode file.
+	modeText string
+	// made are directories that were not there before, in the order of making; given are
+	// those that had another owner.
+	made, given []string
+	// warnings can be lived with, faults cannot; code is the first fault's.
+	warnings, faults []error
+	code             int
 }
 
 // slashTmp is made where it is missing: programs that know no TMPDIR want it.
@@ -26,75 +34,93 @@ const slashTmp = "/tmp"
 // tempDirError says that a directory that looked like a TMPDIR cannot be written.
 type tempDirError struct{ error }
 
-// apply makes the plan true on this machine. It gives all that is wrong at once, and
-// what of it can be lived with as warnings. Whatever it gives, what it made is to be
-// undone or finished by the caller.
-func apply(p plan) (ready *prepared, warnings []error, err error) {
-	ready = &prepared{}
-	if made, tmpErr := prepare.MakeShared(slashTmp); tmpErr != nil {
-		warnings = append(warnings, fmt.Errorf("%s is missing and cannot be made: %w", slashTmp, tmpErr))
-	} else if made {
-		ready.made = append(ready.made, slashTmp)
-	}
+// apply makes the plan true on this machine and tells all that is wrong with it at once.
+// Whatever it gives, what it made is to be undone or finished by the caller.
+func apply(p plan) (*prepared, error) {
+	r := &prepared{}
+	r.take(prepare.MakeShared(slashTmp), slashTmp)
 	tempDir, rest := p.Directories[0], p.Directories[1:]
-	if out := ready.makeDir(tempDir, p.Identity); out.Fault != nil {
-		return ready, warnings, refuse(exitCannotWrite, tempDirError{out.Fault})
+	if out := tempDir.Make(p.Identity); out.Fault != nil {
+		r.made = append(r.made, out.Made...)
+		return r, refuse(exitCannotWrite, tempDirError{out.Fault})
 	}
-	if ready.claim, err = prepare.Take(p.Health.Dir); err != nil {
-		return ready, warnings, refuse(exitConfig, err)
-	}
-	var faults []error
+	r.claimDir(p.Health.Dir)
 	for _, dir := range rest {
-		switch out := ready.makeDir(dir, p.Identity); {
-		case out.Fault == nil:
-		case out.Warning:
-			warnings = append(warnings, out.Fault)
-		default:
-			faults = append(faults, out.Fault)
-		}
+		r.take(dir.Make(p.Identity), dir.Path)
 	}
-	if len(faults) > 0 {
-		return ready, warnings, refuse(exitCannotWrite, faults...)
+	if r.claim != nil {
+		r.removeStalePIDFile(p)
 	}
-	if err := removeStalePIDFile(p); err != nil {
-		return ready, warnings, err
+	if len(r.faults) > 0 {
+		return r, refuse(r.code, r.faults...)
 	}
-	if err := prepare.WriteFile(p.ModeFile, p.verb.Name+"\n", 0o644); err != nil {
-		// Another uid's file in a shared /dev/shm. Only authentik's own healthcheck reads it.
-		warnings = append(warnings, fmt.Errorf("cannot write %s: %w; \"ak healthcheck\" will not know what runs here, \"ak-init healthcheck\" does", p.ModeFile, err))
-	} else {
-		ready.modeFile = p.ModeFile
-	}
-	return ready, warnings, nil
+	r.writeModeFile(p)
+	return r, nil
 }
 
-func (r *prepared) makeDir(d prepare.Dir, id prepare.Identity) prepare.Outcome {
-	out := d.Make(id)
-	if out.Made {
-		r.made = append(r.made, d.Path)
+func (r *prepared) fault(code int, err error) {
+	r.code = cmp.Or(r.code, code)
+	r.faults = append(r.faults, err)
+}
+
+// take notes what came of one directory.
+func (r *prepared) take(out prepare.Outcome, path string) {
+	r.made = append(r.made, out.Made...)
+	if out.Given {
+		r.given = append(r.given, path)
 	}
-	return out
+	switch {
+	case out.Fault == nil:
+	case out.Warning:
+		r.warnings = append(r.warnings, out.Fault)
+	default:
+		r.fault(exitCannotWrite, out.Fault)
+	}
+}
+
+func (r *prepared) claimDir(dir string) {
+	claim, err := prepare.Take(dir)
+	switch {
+	case err == nil:
+		r.claim = claim
+	case errors.Is(err, prepare.ErrClaimed):
+		r.fault(exitConfig, err)
+	default:
+		r.fault(exitCannotWrite, err)
+	}
 }
 
 // removeStalePIDFile takes away what an earlier run left: dramatiq ends with code 4
 // when the pid in there is somebody's by now. The writer itself may still live, under
 // another init.
-func removeStalePIDFile(p plan) error {
+func (r *prepared) removeStalePIDFile(p plan) {
 	if p.StalePIDFile == "" {
-		return nil
+		return
 	}
-	if pid, err := health.PIDFile(p.StalePIDFile, p.verb.PIDFileHolder); err == nil {
-		return refuse(exitConfig, fmt.Errorf("a %s runs already as pid %d and holds %s; stop it or give this one another TMPDIR", p.verb.Name, pid, p.StalePIDFile))
+	if pid, err := health.PIDFile(p.StalePIDFile); err == nil {
+		r.fault(exitConfig, fmt.Errorf("a %s runs already as pid %d and holds %s; stop it or give this one another TMPDIR", p.verb.Name, pid, p.StalePIDFile))
+		return
 	}
 	if err := os.Remove(p.StalePIDFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return refuse(exitCannotWrite, fmt.Errorf("cannot remove the pid file of an earlier run: %w", err))
+		r.fault(exitCannotWrite, fmt.Errorf("cannot remove the pid file of an earlier run: %w; we are %s", err, prepare.Self()))
 	}
-	return nil
 }
 
-// finish takes away what stands only while the service runs.
+// writeModeFile tells authentik's own health check what runs here. In a /dev/shm that
+// is shared it may be another uid's file.
+func (r *prepared) writeModeFile(p plan) {
+	r.modeText = p.verb.Name + "\n"
+	if err := prepare.WriteFile(p.ModeFile, r.modeText, 0o644); err != nil {
+		r.warnings = append(r.warnings, fmt.Errorf("cannot write %s: %w; \"ak healthcheck\" will not know what runs here, \"ak-init healthcheck\" does", p.ModeFile, err))
+		return
+	}
+	r.modeFile = p.ModeFile
+}
+
+// finish takes away what stands only while the service runs. The mode file may be
+// another's by now, where server and worker share a TMPDIR.
 func (r *prepared) finish() {
-	if r.modeFile != "" {
+	if raw, err := prepare.ReadSmall(r.modeFile); err == nil && string(raw) == r.modeText {
 		_ = os.Remove(r.modeFile)
 	}
 	if r.claim != nil {

@@ -9,7 +9,7 @@ import (
 // those of sysexits(3) and of a shell.
 const (
 	exitHealthy       = 0
-	exitUnhealthy     = 1 // all that healthcheck knows besides 0: Docker reserves the rest
+	exitUnhealthy     = 1 // all that healthcheck ever gives besides 0: Docker reserves the rest
 	exitUsage         = 64
 	exitInternal      = 70
 	exitCannotWrite   = 73

@@ -4,10 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,6 +15,7 @@ import (
 
 	"ak-init/authentik"
 	"ak-init/health"
+	"ak-init/prepare"
 )
 
 // How long ak-init may take to answer, and authentik itself where nobody stands
@@ -23,6 +24,12 @@ const (
 	askTimeout    = health.ProbeTimeout + 100*time.Millisecond
 	directTimeout = 2900 * time.Millisecond
 )
+
+// careless writes to a descriptor and does not mind if nobody reads: os.File would end
+// the process by SIGPIPE, and a health check ends with 0 or 1.
+type careless uintptr
+
+func (fd careless) Write(text []byte) (int, error) { return unix.Write(int(fd), text) }
 
 // healthcheck asks the running ak-init, or authentik itself where there is none. It
 // says why in one line and gives 0 or 1.
@@ -66,17 +73,18 @@ func verbs(o options) []string {
 }
 
 // askAround asks every ak-init of ours in the first directory that has one. Root, who
-// may be exec'd into a container of another uid, asks that one too.
+// may be exec'd into a container of another uid, asks that one too. All of it takes no
+// longer than one question may.
 func askAround(o options, dirs []string, uid int) []health.Answer {
+	deadline := time.Now().Add(askTimeout)
 	for _, dir := range dirs {
 		var answers []health.Answer
 		for _, verb := range verbs(o) {
-			sockets := []string{path.Join(runtimeDir(dir, uid, verb), socketName)}
+			own := []string{runtimeDir(dir, uid, verb)}
 			if uid == 0 {
-				others, _ := filepath.Glob(path.Join(dir, "ak-init-*-"+verb, socketName)) // the pattern is sound
-				sockets = append(sockets, others...)
+				own = append(own, othersDirs(dir, verb)...)
 			}
-			if a, ok := askFirst(sockets, o.question, verb); ok {
+			if a, ok := askFirst(own, o.question, verb, deadline); ok {
 				answers = append(answers, a)
 			}
 		}
@@ -87,15 +95,24 @@ func askAround(o options, dirs []string, uid int) []health.Answer {
 	return nil
 }
 
-// askFirst asks the first of these sockets behind which somebody is.
-func askFirst(sockets []string, q health.Question, verb string) (health.Answer, bool) {
-	for _, socket := range sockets {
-		a, err := health.Ask(socket, q, askTimeout)
+// othersDirs are the runtime directories of other uids, each owned by the uid that is
+// in its name.
+func othersDirs(dir, verb string) []string {
+	all, _ := filepath.Glob(path.Join(dir, "ak-init-*-"+verb)) // the pattern is sound
+	return slices.DeleteFunc(all, func(name string) bool {
+		var st unix.Stat_t
+		return unix.Lstat(name, &st) != nil || name != runtimeDir(dir, int(st.Uid), verb)
+	})
+}
+
+// askFirst asks the first of these directories' sockets behind which somebody is.
+func askFirst(dirs []string, q health.Question, verb string, deadline time.Time) (health.Answer, bool) {
+	for _, dir := range dirs {
+		a, err := health.Ask(path.Join(dir, socketName), q, max(time.Until(deadline), time.Millisecond))
 		switch {
 		case err == nil:
 			return a, true
-		case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission),
-			errors.Is(err, unix.ECONNREFUSED), errors.Is(err, health.ErrElsewhere):
+		case errors.Is(err, health.ErrNobody):
 			continue
 		default:
 			return health.Answer{Service: verb, Phase: "unknown", Reason: err.Error()}, true
@@ -116,9 +133,9 @@ func askAuthentik(o options, dirs []string) health.Answer {
 		a.Reason = fmt.Sprintf("no ak-init and no %s in %s", release.Server.ModeFile, strings.Join(dirs, ", "))
 		return a
 	}
-	config := authentik.ReadConfig(func(name string) string { return o.env[name] }, readSmall, "/")
+	config := authentik.ReadConfig(func(name string) string { return o.env[name] }, prepare.ReadSmall, "/")
 	if verb.PIDFile != "" {
-		if _, err := health.PIDFile(path.Join(dir, verb.PIDFile), verb.PIDFileHolder); err != nil {
+		if _, err := health.PIDFile(path.Join(dir, verb.PIDFile)); err != nil {
 			a.Reason = err.Error()
 			return a
 		}
@@ -128,7 +145,7 @@ func askAuthentik(o options, dirs []string) health.Answer {
 		question = verb.Ready
 	}
 	if question != "" {
-		if err := health.HTTP(config.ProbeAddress(), config.ProbePath(question), directTimeout); err != nil {
+		if err := health.HTTP(config.ProbeAddresses(), config.ProbePath(question), directTimeout); err != nil {
 			a.Reason = err.Error()
 			return a
 		}
@@ -144,7 +161,7 @@ func findMode(o options, dirs []string) (mode, dir string) {
 		mode = o.args[0]
 	}
 	for _, d := range dirs {
-		raw, err := readSmall(path.Join(d, authentik.Releases()[0].Server.ModeFile))
+		raw, err := prepare.ReadSmall(path.Join(d, authentik.Releases()[0].Server.ModeFile))
 		if err != nil {
 			continue
 		}

@@ -24,9 +24,13 @@ func launch(p plan, ready *prepared, caught *supervise.Signals, log *logger) int
 	return supervise.Run(p.spec(), caught, func(e supervise.Event) {
 		switch e := e.(type) {
 		case supervise.Started:
-			monitor.Running(!e.Step)
+			if !e.Step {
+				monitor.Running()
+			}
 		case supervise.Exited:
-			monitor.Running(false)
+			if !e.Step {
+				monitor.Ended()
+			}
 		case supervise.StopBegun:
 			monitor.Stopping()
 		}
@@ -48,16 +52,16 @@ func liveProbe(p plan) health.Probe {
 		// supervise knows first whether the process lives.
 		return func() error { return nil }
 	}
-	return func() error { return health.HTTP(p.Health.Address, p.Health.Live, health.ProbeTimeout) }
+	return func() error { return health.HTTP(p.Health.Addresses, p.Health.Live, health.ProbeTimeout) }
 }
 
 func readyProbe(p plan) health.Probe {
 	return func() error {
 		if p.Health.PIDFile != "" {
-			if _, err := health.PIDFile(p.Health.PIDFile, p.verb.PIDFileHolder); err != nil {
+			if _, err := health.PIDFile(p.Health.PIDFile); err != nil {
 				return fmt.Errorf("no pid file yet: %w", err)
 			}
 		}
-		return health.HTTP(p.Health.Address, p.Health.Ready, health.ProbeTimeout)
+		return health.HTTP(p.Health.Addresses, p.Health.Ready, health.ProbeTimeout)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -72,7 +73,7 @@ func TestServerFromStartToStop(t *testing.T) {
 	}
 }
 
-// The same stop for ak-init and for dumb-init, a request in flight.
+// TestRealGunicornFinishesItsRequest has the same with the real one, and under dumb-init.
 func TestStopLosesNoRequest(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
@@ -87,10 +88,12 @@ func TestStopLosesNoRequest(t *testing.T) {
 	if code := r.exitCode(); code != 0 {
 		t.Errorf("exit code %d, want 0", code)
 	}
-	// gunicorn had ended before the server was told.
-	gunicornEnd, serverTold := s.events("gunicorn"), s.events("server")
-	if len(s.events("signal TERM")) == 0 || len(gunicornEnd) == 0 || len(serverTold) == 0 {
-		t.Errorf("events:\n%s", strings.Join(s.events(""), "\n"))
+	// gunicorn had ended before the server was told. Events are in order of time.
+	all := s.events("")
+	ended := slices.IndexFunc(all, func(e string) bool { return strings.Contains(e, " gunicorn ") && strings.HasSuffix(e, " exit 0") })
+	told := slices.IndexFunc(all, func(e string) bool { return strings.Contains(e, " server ") && strings.HasSuffix(e, " signal TERM") })
+	if ended < 0 || told < ended {
+		t.Errorf("gunicorn ended at %d, the server was told at %d:\n%s", ended, told, strings.Join(all, "\n"))
 	}
 	s.nothingLeft()
 }
@@ -311,7 +314,7 @@ func TestUID65534(t *testing.T) {
 		}
 	})
 	t.Run("its own data directory will do", func(t *testing.T) {
-		s.must(os.Chown(s.root+"/data", 65534, 65534))
+		s.must(os.Chown(s.root+"/data", 65534, 65534), os.Chown(s.root+"/media", 65534, 65534))
 		r := s.start("server")
 		s.awaitHealth(0, "--started")
 		if got := s.starts("server")[0]; got.UID != 65534 || got.GID != 65534 {
@@ -345,9 +348,13 @@ func TestRootWorkerGivesItsPlaceToAnotherUser(t *testing.T) {
 		}
 	})
 	t.Run("and gets what it needs", func(t *testing.T) {
+		s.must(os.Chown(s.tmpdir, 4711, 4712), os.Chown(s.root+"/media", 4711, 4712)) // data/media is a link to it
 		r := s.start("worker", "--user", "4711:4712")
 		s.awaitHealth(0, "--started")
 		got := s.starts("worker")[0]
+		if got.Env["TMPDIR"] != s.tmpdir {
+			t.Errorf("TMPDIR is %s, want %s", got.Env["TMPDIR"], s.tmpdir)
+		}
 		if got.UID != 4711 || got.GID != 4712 || slices.Contains(got.Groups, 0) || got.Env["HOME"] != got.Env["TMPDIR"] {
 			t.Errorf("runs as %d:%d %v with HOME=%s", got.UID, got.GID, got.Groups, got.Env["HOME"])
 		}
@@ -373,7 +380,7 @@ func TestSomebodyElsesUserWithoutRoot(t *testing.T) {
 	}
 }
 
-func TestTempDirThatVanishes(t *testing.T) {
+func TestTempDirThatIsMissing(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
 	s.env = slices.DeleteFunc(s.env, func(e string) bool { return strings.HasPrefix(e, "TMPDIR=") })
@@ -412,5 +419,89 @@ func TestNixLayout(t *testing.T) {
 		if code := r.exitCode(); code != 0 {
 			t.Errorf("%s: exit code %d", role, code)
 		}
+	}
+}
+
+// A directory that looks writable and is not: an immutable one, since faccessat2's EPERM
+// may be a seccomp filter's and is not believed.
+func TestTempDirThatCannotBeWrittenAfterAll(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	if out, err := exec.Command("chattr", "+i", s.tmpdir).CombinedOutput(); err != nil {
+		t.Skipf("cannot make a directory immutable here: %v %s", err, out)
+	}
+	t.Cleanup(func() { _ = exec.Command("chattr", "-i", s.tmpdir).Run() })
+	t.Run("is not replaced where a flag named it", func(t *testing.T) {
+		r := s.start("server", "--tmpdir", s.tmpdir)
+		if code := r.exitCode(); code != exitCannotWrite || !strings.Contains(r.logs.String(), "cannot write to "+s.tmpdir) {
+			t.Errorf("exit code %d", code)
+		}
+	})
+	t.Run("is replaced by the next of the chain", func(t *testing.T) {
+		next := s.dir + "/next"
+		s.must(os.Mkdir(next, 0o700))
+		o, err := parse([]string{"server", "--root", s.root}, []string{"TMPDIR=" + s.tmpdir, "XDG_RUNTIME_DIR=" + next})
+		s.must(err)
+		failed := map[string]error{"/dev/shm": errors.New("x"), "/tmp": errors.New("x"), "/var/tmp": errors.New("x")}
+		for _, want := range []string{s.tmpdir, next} {
+			f, err := survey(o, failed)
+			s.must(err)
+			p, err := makePlan(o, f)
+			if err != nil || p.TempDir.Path != want {
+				t.Fatalf("planned %s, %v; want %s", p.TempDir.Path, err, want)
+			}
+			ready, err := apply(p)
+			ready.undo()
+			fault, isTempDir := errors.AsType[tempDirError](err)
+			if isTempDir != (want == s.tmpdir) {
+				t.Fatalf("%s: %v", want, err)
+			}
+			failed[want] = fault
+		}
+	})
+}
+
+// Server and worker in one TMPDIR: the mode file is whose it was last.
+func TestModeFileOfAnotherStays(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	r := s.start("server")
+	s.awaitHealth(0, "--live")
+	s.must(os.WriteFile(s.tmpdir+"/authentik-mode", []byte("worker\n"), 0o644))
+	r.signal(syscall.SIGTERM)
+	r.exitCode()
+	if raw, err := os.ReadFile(s.tmpdir + "/authentik-mode"); err != nil || string(raw) != "worker\n" {
+		t.Errorf("it holds %q, %v", raw, err)
+	}
+}
+
+func TestWhatIsThereIsToldAllAtOnce(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	asNobody(t, s)
+	s.must(os.Remove(s.root+"/data/media"), os.Mkdir(s.root+"/data/media", 0o755))
+	s.env = append(s.env, "PROMETHEUS_MULTIPROC_DIR="+s.root+"/certs", "AUTHENTIK_STORAGE__REPORTS__FILE__PATH="+s.root+"/bin")
+	r := s.start("server", "--log-format", "console")
+	if code := r.exitCode(); code != exitCannotWrite {
+		t.Errorf("exit code %d", code)
+	}
+	for _, path := range []string{"/certs (metric files)", "/data (uploads)", "/data/media (uploads)", "/bin (uploads)"} {
+		if !strings.Contains(r.logs.String(), s.root+path) {
+			t.Errorf("nothing about %s in\n%s", path, r.logs.String())
+		}
+	}
+}
+
+func TestHealthcheckWithNobodyToReadItsLine(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	r, w, err := os.Pipe()
+	s.must(err, r.Close())
+	cmd := exec.Command(s.akInit, "healthcheck")
+	cmd.Env, cmd.Stderr = s.env, w
+	_ = cmd.Run()
+	s.must(w.Close())
+	if code := cmd.ProcessState.ExitCode(); code != 1 {
+		t.Errorf("%v, want exit code 1", cmd.ProcessState)
 	}
 }

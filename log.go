@@ -229,13 +229,20 @@ func (q *queue) close() {
 	}
 }
 
-// warnings says what can be lived with, or refuses to where strict is set.
-func (l *logger) warnings(p plan, found []error, strict bool) error {
+// prepared says what was changed on this machine, and what can be lived with, or refuses
+// to where strict is set.
+func (l *logger) prepared(p plan, r *prepared, strict bool) error {
+	for _, dir := range r.made {
+		l.info("directory made", str("path", dir))
+	}
+	for _, dir := range r.given {
+		l.info("directory given to the children's user", str("path", dir), num("uid", p.Identity.UID), num("gid", p.Identity.GID))
+	}
 	var all []error
 	for _, w := range p.Warnings {
 		all = append(all, errors.New(w))
 	}
-	all = append(all, found...)
+	all = append(all, r.warnings...)
 	if strict && len(all) > 0 {
 		return refuse(exitConfig, all...)
 	}

@@ -24,7 +24,11 @@ func run(args, environ []string, stdout, stderr *os.File) int {
 	}
 	opts, err := parse(args, environ)
 	if err != nil {
-		return usageFault(asRefusal(err), stderr)
+		code := usageFault(asRefusal(err), stderr)
+		if opts.command == "healthcheck" {
+			return exitUnhealthy
+		}
+		return code
 	}
 	switch opts.command {
 	case "help":
@@ -34,7 +38,7 @@ func run(args, environ []string, stdout, stderr *os.File) int {
 		_, _ = fmt.Fprintln(stdout, "ak-init", version)
 		return 0
 	case "healthcheck":
-		return healthcheck(opts, stderr)
+		return healthcheck(opts, careless(stderr.Fd()))
 	}
 	log := newLogger(opts, stderr)
 	defer log.close()
@@ -63,9 +67,9 @@ func start(opts options, caught *supervise.Signals, log *logger, stdout *os.File
 		if opts.dryRun {
 			return 0, show(plan, opts.output, stdout)
 		}
-		ready, warnings, err := apply(plan)
+		ready, err := apply(plan)
 		if err == nil {
-			err = log.warnings(plan, warnings, opts.strict)
+			err = log.prepared(plan, ready, opts.strict)
 		}
 		if err == nil {
 			return launch(plan, ready, caught, log), nil

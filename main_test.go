@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -40,8 +41,11 @@ func TestScript(t *testing.T) {
 			return errors.Join(os.Mkdir(filepath.Join(env.WorkDir, "t"), 0o700), os.Mkdir(filepath.Join(env.WorkDir, "record"), 0o700))
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits":   exits,
-			"layout":  layOut,
+			"exits":  exits,
+			"layout": layOut,
+			"mkfifo": func(ts *testscript.TestScript, _ bool, args []string) {
+				ts.Check(syscall.Mkfifo(ts.MkAbs(args[0]), 0o600))
+			},
 			"nothing": nothing,
 			"oneline": oneLineOnly,
 		},

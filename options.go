@@ -1,12 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -17,6 +16,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"ak-init/health"
+	"ak-init/prepare"
 )
 
 // options is what argv, environment and env files say together.
@@ -44,9 +44,6 @@ type options struct {
 
 // twinPrefix begins a flag's name in the environment.
 const twinPrefix = "AK_INIT_"
-
-// maxEnvFile bounds an env file.
-const maxEnvFile = 1 << 20
 
 const usage = `ak-init starts, stops and watches authentik in its container.
 
@@ -108,26 +105,31 @@ func questionHelp(q health.Question) string {
 func parse(args, environ []string) (options, error) {
 	o := options{env: asMap(environ), fromFile: map[string]string{}, given: map[string]string{}}
 	fs := flagSet(&o)
+	if len(args) > 0 {
+		o.command = args[0] // for the exit code of a usage error
+	}
 	if err := fs.Parse(args); err != nil {
 		return o, usageError(err)
-	}
-	fs.Visit(func(f *pflag.Flag) { o.given[f.Name] = "--" + f.Name })
-	if err := o.twins(fs, o.env, "environment"); err != nil {
-		return o, err
-	}
-	for _, file := range o.envFiles {
-		if err := o.readEnvFile(fs, file); err != nil {
-			return o, err
-		}
 	}
 	words := fs.Args()
 	if help, _ := fs.GetBool("help"); help {
 		words = []string{"help"}
 	}
+	if len(words) > 0 {
+		o.command, o.args = words[0], words[1:]
+	}
+	fs.Visit(func(f *pflag.Flag) { o.given[f.Name] = "--" + f.Name })
+	if err := o.twins(fs, o.env, "environment"); err != nil {
+		return o, err
+	}
+	for _, file := range slices.Backward(o.envFiles) { // of two files the later wins
+		if err := o.readEnvFile(fs, file); err != nil {
+			return o, err
+		}
+	}
 	if len(words) == 0 {
 		return o, refuse(exitUsage, errors.New("no command given: server, worker, healthcheck, version or help"))
 	}
-	o.command, o.args = words[0], words[1:]
 	return o, o.validate()
 }
 
@@ -169,25 +171,17 @@ func (o *options) twins(fs *pflag.FlagSet, env map[string]string, origin string)
 // readEnvFile adds a file's variables where nothing has set them yet. What a file
 // holds is never printed: it may be a secret.
 func (o *options) readEnvFile(fs *pflag.FlagSet, path string) error {
-	f, err := os.Open(path)
+	raw, err := prepare.ReadSmall(path)
 	if err != nil {
 		return refuse(exitUsage, fmt.Errorf("env file: %w", err))
 	}
-	defer func() { _ = f.Close() }()
-	limited := &io.LimitedReader{R: f, N: maxEnvFile + 1}
-	vars, err := envparse.Parse(limited)
-	if malformed, ok := errors.AsType[*envparse.ParseError](err); ok && limited.N > 0 {
+	vars, err := envparse.Parse(bytes.NewReader(raw))
+	if malformed, ok := errors.AsType[*envparse.ParseError](err); ok {
 		return refuse(exitUsage, fmt.Errorf("%s:%d: %w; a line is NAME=value", path, malformed.Line, malformed.Err))
 	}
-	if limited.N == 0 {
-		return refuse(exitUsage, fmt.Errorf("env file %s is larger than %d bytes", path, maxEnvFile))
-	}
-	if err != nil {
-		return refuse(exitUsage, fmt.Errorf("env file %s: %w", path, err))
-	}
 	for name, value := range vars {
-		if _, set := o.env[name]; set && o.fromFile[name] == "" {
-			continue // the real environment wins; of two files the later
+		if _, set := o.env[name]; set {
+			continue // by the real environment, or by a file that wins
 		}
 		o.env[name], o.fromFile[name] = value, path
 	}
@@ -206,7 +200,8 @@ func (o *options) validate() error {
 func (o *options) commandFaults() []error {
 	switch o.command {
 	case "server", "worker", "version", "help":
-		if o.question != "" {
+		// A twin in the container's environment is meant for its health checks.
+		if strings.HasPrefix(o.given[string(o.question)], "--") {
 			return []error{fmt.Errorf("--%s is a question for healthcheck, not for %s", o.question, o.command)}
 		}
 	case "healthcheck":

@@ -51,16 +51,19 @@ func TestFlagBeatsEnvironmentBeatsFileBeatsDefault(t *testing.T) {
 }
 
 func TestRealEnvironmentWinsOverFilesAndLaterFilesOverEarlier(t *testing.T) {
-	one, two := envFile(t, "A=1\nB=1\nC=1\n"), envFile(t, "export B=2\nC=2\n")
+	one, two := envFile(t, "A=1\nB=1\nC=1\nAK_INIT_GRACE_PERIOD=1s\n"), envFile(t, "export B=2\nC=2\nAK_INIT_GRACE_PERIOD=2s\n")
 	o, err := parse([]string{"server", "--env-file", one, "--env-file", two}, []string{"C=real", "D="})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(map[string]string{"A": "1", "B": "2", "C": "real", "D": ""}, o.env); diff != "" {
+	if diff := cmp.Diff(map[string]string{"A": "1", "B": "2", "C": "real", "D": "", "AK_INIT_GRACE_PERIOD": "2s"}, o.env); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(map[string]string{"A": one, "B": two}, o.fromFile); diff != "" {
+	if diff := cmp.Diff(map[string]string{"A": one, "B": two, "AK_INIT_GRACE_PERIOD": two}, o.fromFile); diff != "" {
 		t.Errorf("origins (-want +got):\n%s", diff)
+	}
+	if o.grace != 2*time.Second {
+		t.Errorf("grace period %s, want the later file's 2s", o.grace)
 	}
 }
 
@@ -100,9 +103,15 @@ func TestQuestion(t *testing.T) {
 	}
 }
 
+func TestTwinOfAQuestionDoesNotKeepAServerFromStarting(t *testing.T) {
+	if _, err := parse([]string{"server"}, []string{"AK_INIT_STARTED=true"}); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestBadInputIsAUsageErrorThatNamesIt(t *testing.T) {
 	malformed := envFile(t, "GOOD=1\nthe secret is canary\n")
-	large := envFile(t, strings.Repeat("A=1\n", maxEnvFile/4+1))
+	large := envFile(t, strings.Repeat("A=1\n", 1<<18+1))
 	tests := []struct {
 		name     string
 		args     []string

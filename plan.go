@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"ak-init/authentik"
 	"ak-init/prepare"
 	"ak-init/supervise"
@@ -74,11 +76,11 @@ type healthPlan struct {
 	// Dir is ak-init's own directory below TMPDIR, Socket its socket in there.
 	Dir    string `json:"dir"`
 	Socket string `json:"socket"`
-	// Address and the paths are authentik's own.
-	Address string `json:"address"`
-	Live    string `json:"live,omitempty"`
-	Ready   string `json:"ready,omitempty"`
-	PIDFile string `json:"pid_file,omitempty"`
+	// Addresses and the paths are authentik's own.
+	Addresses []string `json:"addresses"`
+	Live      string   `json:"live,omitempty"`
+	Ready     string   `json:"ready,omitempty"`
+	PIDFile   string   `json:"pid_file,omitempty"`
 }
 
 // hidden stands for a value that may be a secret.
@@ -103,6 +105,7 @@ func makePlan(o options, f facts) (plan, error) {
 		Layout:      f.layout,
 		TempDir:     chosen,
 		Identity:    f.identity,
+		Environment: []variable{},
 		Unset:       f.release.Unset,
 		ModeFile:    path.Join(chosen.Path, verb.ModeFile),
 		Drain:       verb.Drain,
@@ -136,7 +139,7 @@ func chooseTempDir(candidates []tempDir) (tempDir, []string, error) {
 		if !c.explicit && c.Origin != originDefault {
 			warnings = append(warnings, c.unusable.Error()+"; another TMPDIR is used")
 		}
-		if c.explicit || c.Origin == originEnvironment && errors.Is(c.unusable, errNoDirectory) {
+		if c.explicit || c.Origin == originEnvironment && errors.Is(c.unusable, unix.ENOTDIR) {
 			return c, nil, refuse(exitCannotWrite, c.unusable)
 		}
 	}
@@ -161,8 +164,8 @@ func generalWarnings(o options, f facts) []string {
 
 func planHealth(verb authentik.Verb, f facts, tmpdir string) healthPlan {
 	h := healthPlan{
-		Dir:     runtimeDir(tmpdir, f.self.UID, verb.Name),
-		Address: f.config.ProbeAddress(),
+		Dir:       runtimeDir(tmpdir, f.self.UID, verb.Name),
+		Addresses: f.config.ProbeAddresses(),
 	}
 	h.Socket = path.Join(h.Dir, socketName)
 	if verb.Live != "" {
@@ -186,6 +189,9 @@ func runtimeDir(tmpdir string, uid int, verb string) string {
 // socketName is the health socket in the runtime directory.
 const socketName = "sock"
 
+// metricsDir names the directory of Prometheus' multiprocess files.
+const metricsDir = "PROMETHEUS_MULTIPROC_DIR"
+
 // environment builds the children's environment, and notes in the plan what is not as
 // it came.
 func (p *plan) environment(o options, f facts) map[string]string {
@@ -208,7 +214,10 @@ func (p *plan) environment(o options, f facts) map[string]string {
 	layout := f.layout.Kind + " layout"
 	set("TMPDIR", p.TempDir.Path, p.TempDir.Origin)
 	// lifecycle/ak, 2026.2
-	setDefault("PROMETHEUS_MULTIPROC_DIR", path.Join(p.TempDir.Path, "authentik_prometheus_tmp"), "lifecycle/ak")
+	setDefault(metricsDir, path.Join(p.TempDir.Path, "authentik_prometheus_tmp"), "lifecycle/ak")
+	if !path.IsAbs(env[metricsDir]) {
+		set(metricsDir, path.Join(f.layout.Root, env[metricsDir]), "relative to the root, where children run")
+	}
 	set("PATH", searchPath(env["PATH"], f.layout.Path), layout)
 	if f.layout.VirtualEnv != "" {
 		set("VIRTUAL_ENV", f.layout.VirtualEnv, layout)
@@ -217,11 +226,7 @@ func (p *plan) environment(o options, f facts) map[string]string {
 		setDefault(name, f.layout.Defaults[name], layout)
 	}
 	if p.drops {
-		home := f.identity.Home
-		if home == "" || home == "/nonexistent" {
-			home = p.TempDir.Path
-		}
-		set("HOME", home, "identity of the children")
+		set("HOME", p.home(), "identity of the children")
 	}
 	for _, name := range p.Unset {
 		delete(env, name)
@@ -230,6 +235,14 @@ func (p *plan) environment(o options, f facts) map[string]string {
 		p.env = append(p.env, name+"="+env[name])
 	}
 	return env
+}
+
+// home is where the children's user is at home, or a place that can be written.
+func (p *plan) home() string {
+	if home := p.Identity.Home; home != "" && home != "/nonexistent" {
+		return home
+	}
+	return p.TempDir.Path
 }
 
 // defaultPath is for an environment that was lost: the one that Debian's images have.
@@ -257,18 +270,15 @@ func directories(env map[string]string, chosen tempDir, f facts) []prepare.Dir {
 		mode = fs.ModeSticky | 0o777
 	}
 	dirs := []prepare.Dir{
-		{Path: chosen.Path, For: "TMPDIR", Mode: mode, Required: true, Hint: "mount a writable directory there or set another TMPDIR"},
+		{Path: chosen.Path, For: "TMPDIR", Mode: mode, Required: true, Otherwise: "set another TMPDIR"},
 		{
-			Path: env["PROMETHEUS_MULTIPROC_DIR"], For: "metric files", Mode: 0o755, Required: true,
-			Hint: "make it writable or set another PROMETHEUS_MULTIPROC_DIR",
+			Path: env[metricsDir], For: "metric files", Mode: 0o755, Required: true,
+			Otherwise: "set another PROMETHEUS_MULTIPROC_DIR",
 		},
 	}
 	for _, d := range f.config.DataDirs {
-		dirs = append(dirs, prepare.Dir{
-			Path: d.Path, For: "uploads", Mode: 0o770,
-			Hint: fmt.Sprintf("chown it to %d:%d, mount a writable directory there, set %s to another one, or %s to s3",
-				f.identity.UID, f.identity.GID, d.Setting, d.Backend),
-		})
+		otherwise := fmt.Sprintf("set %s to another one, or %s to s3", d.Setting, d.Backend)
+		dirs = append(dirs, prepare.Dir{Path: d.Path, For: "uploads", Mode: 0o770, IfThere: d.IfThere, Otherwise: otherwise})
 	}
 	return dirs
 }

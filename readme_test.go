@@ -66,7 +66,7 @@ func TestReadmeCommands(t *testing.T) {
 func runDemo(t *testing.T, words []string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), words[0], words[1:]...)
-	cmd.Env = append(os.Environ(), "AUTHENTIK_LISTEN__HTTP="+freeAddress(t))
+	cmd.Env = append(os.Environ(), "AUTHENTIK_LISTEN__HTTP="+freeAddress(t, t.TempDir()))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.WaitDelay = time.Second
 	cmd.Stderr = os.Stderr

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -64,7 +65,7 @@ func newScene(t *testing.T) *scene {
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	s := &scene{
 		t: t, dir: dir, root: dir + "/root", tmpdir: dir + "/t", record: dir + "/record", akInit: dir + "/ak-init",
-		address: freeAddress(t),
+		address: freeAddress(t, dir),
 	}
 	t.Cleanup(func() { // what another init, or a failed test, left behind
 		for _, left := range s.leftovers() {
@@ -110,10 +111,12 @@ func (s *scene) copySelf() error {
 	return os.WriteFile(s.akInit, raw, 0o755)
 }
 
-// freeAddress is a loopback address that nobody listens on.
-func freeAddress(t *testing.T) string {
+// freeAddress is a loopback address that nobody listens on: each name has a host of its
+// own in 127.0.0.0/8, so that scenes at work at the same time do not meet.
+func freeAddress(t *testing.T, name string) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	sum := sha256.Sum256([]byte(name))
+	l, err := net.Listen("tcp", fmt.Sprintf("127.%d.%d.%d:0", sum[0], sum[1], 1+sum[2]%250))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"text/tabwriter"
+
+	"ak-init/prepare"
 )
 
 // show prints the plan: for people as a table, where the reason stands in brackets behind
@@ -37,11 +39,7 @@ func show(p plan, output string, w io.Writer) error {
 		row("unset", name, "")
 	}
 	for _, d := range p.Directories {
-		need := "where there is one"
-		if d.Required {
-			need = "needed"
-		}
-		row("directory", d.Path, d.For+", "+need)
+		row("directory", d.Path, d.For+", "+how(d))
 	}
 	row("mode file", p.ModeFile, "")
 	if p.StalePIDFile != "" {
@@ -58,11 +56,22 @@ func show(p plan, output string, w io.Writer) error {
 		row("stop", p.Drain+" finishes first", "")
 	}
 	row("grace period", p.GracePeriod, "stop delay "+p.StopDelay)
-	row("health", "http://"+p.Health.Address+p.Health.Ready, "asked through "+p.Health.Socket)
+	row("health", "http://"+p.Health.Addresses[0]+p.Health.Ready, "asked through "+p.Health.Socket)
 	for _, warning := range p.Warnings {
 		row("warning", warning, "")
 	}
 	return t.Flush()
+}
+
+func how(d prepare.Dir) string {
+	switch {
+	case d.Required:
+		return "needed"
+	case d.IfThere:
+		return "if it is there"
+	default:
+		return "made if it can be"
+	}
 }
 
 // quoted shows where one argument ends and the next begins.

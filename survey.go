@@ -2,13 +2,9 @@ package main
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
-
-	"golang.org/x/sys/unix"
 
 	"ak-init/authentik"
 	"ak-init/prepare"
@@ -32,9 +28,6 @@ const (
 	originDefault     = "default"
 )
 
-// errNoDirectory is for a TMPDIR that is something else.
-var errNoDirectory = unix.ENOTDIR
-
 // survey looks and changes nothing. failed are directories that could not be written
 // after all.
 func survey(o options, failed map[string]error) (facts, error) {
@@ -45,7 +38,7 @@ func survey(o options, failed map[string]error) (facts, error) {
 	if err := f.surveyIdentity(o); err != nil {
 		return f, err
 	}
-	f.config = authentik.ReadConfig(func(name string) string { return o.env[name] }, readSmall, f.layout.Root)
+	f.config = authentik.ReadConfig(func(name string) string { return o.env[name] }, prepare.ReadSmall, f.layout.Root)
 	candidates, err := tempDirCandidates(o)
 	if err != nil {
 		return f, err
@@ -74,7 +67,7 @@ func (f *facts) surveyLayout(o options) error {
 	} else if abs, err := filepath.Abs(o.root); err == nil {
 		roots = []string{abs}
 	}
-	layout, err := authentik.Find(authentik.View{Exists: exists, Read: readSmall}, roots)
+	layout, err := authentik.Find(authentik.View{Exists: exists, Read: prepare.ReadSmall}, roots)
 	if err != nil {
 		return refuse(exitConfig, fmt.Errorf("%w; give its root by --root", err))
 	}
@@ -102,6 +95,9 @@ func (f *facts) surveyIdentity(o options) error {
 	}
 	if dropsRoot && id.UID != 0 {
 		id = id.WithGroupOf(f.release.DockerSocket)
+	}
+	if err := prepare.MayTake(id); err != nil {
+		return refuse(exitNoPermission, err)
 	}
 	f.identity = id
 	return nil
@@ -132,19 +128,4 @@ func tempDirCandidates(o options) ([]tempDir, error) {
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
-}
-
-// readSmall reads a file that is small by nature and refuses a large one.
-func readSmall(path string) ([]byte, error) {
-	const limit = 1 << 20
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = f.Close() }()
-	raw, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err == nil && len(raw) > limit {
-		err = errors.New("larger than 1 MiB")
-	}
-	return raw, err
 }

@@ -132,30 +132,32 @@ func TestArgvOfEveryVerb(t *testing.T) {
 }
 
 func TestReadConfig(t *testing.T) {
-	data := DataDir{"/srv/data", "AUTHENTIK_STORAGE__FILE__PATH", "AUTHENTIK_STORAGE__BACKEND"}
-	other := data
-	other.Path = "/reports"
+	at := func(path string, ifThere bool) DataDir {
+		return DataDir{path, "AUTHENTIK_STORAGE__FILE__PATH", "AUTHENTIK_STORAGE__BACKEND", ifThere}
+	}
+	data := []DataDir{at("/srv/data", false), at("/srv/data/media", true), at("/srv/data/reports", true)}
+	other := []DataDir{at("/srv/data", false), at("/srv/data/media", true), at("/reports", false), at("/reports/reports", true)}
 	tests := []struct {
 		name string
 		env  map[string]string
 		want Config
 	}{
-		{"nothing set", nil, Config{"0.0.0.0:9000", "/", []DataDir{data}}},
+		{"nothing set", nil, Config{"0.0.0.0:9000", "/", data}},
 		{
 			"files and variables stand for values",
 			map[string]string{"AUTHENTIK_LISTEN__HTTP": "file:///run/listen?x", "AUTHENTIK_WEB__PATH": "env://SUB", "SUB": "/auth/"},
-			Config{"[::1]:80", "/auth/", []DataDir{data}},
+			Config{"[::1]:80", "/auth/", data},
 		},
 		{
 			"what cannot be read falls back to its query",
 			map[string]string{"AUTHENTIK_LISTEN__HTTP": "file:///gone?0.0.0.0:1", "AUTHENTIK_WEB__PATH": "env://GONE?/q/"},
-			Config{"0.0.0.0:1", "/q/", []DataDir{data}},
+			Config{"0.0.0.0:1", "/q/", data},
 		},
 		{"s3 needs no directory", map[string]string{"AUTHENTIK_STORAGE__BACKEND": "s3"}, Config{"0.0.0.0:9000", "/", nil}},
 		{
 			"a use of its own",
 			map[string]string{"AUTHENTIK_STORAGE__REPORTS__FILE__PATH": "/reports"},
-			Config{"0.0.0.0:9000", "/", []DataDir{data, other}},
+			Config{"0.0.0.0:9000", "/", other},
 		},
 	}
 	readFile := func(p string) ([]byte, error) {
@@ -176,10 +178,10 @@ func TestReadConfig(t *testing.T) {
 
 func TestWhereToProbe(t *testing.T) {
 	for listen, want := range map[string]string{
-		"0.0.0.0:9000": "127.0.0.1:9000", "[::]:9000": "[::1]:9000", ":80": "127.0.0.1:80",
-		"10.1.2.3:9000": "10.1.2.3:9000", "[::]:9000,0.0.0.0:9000": "[::1]:9000", "localhost:1": "localhost:1",
+		"0.0.0.0:9000": "127.0.0.1:9000", "[::]:9000": "[::1]:9000 127.0.0.1:9000", ":80": "[::1]:80 127.0.0.1:80",
+		"10.1.2.3:9000": "10.1.2.3:9000", "[::]:9000,0.0.0.0:9000": "[::1]:9000 127.0.0.1:9000", "localhost:1": "localhost:1",
 	} {
-		if got := (Config{ListenHTTP: listen}).ProbeAddress(); got != want {
+		if got := strings.Join((Config{ListenHTTP: listen}).ProbeAddresses(), " "); got != want {
 			t.Errorf("%s is probed at %s, want %s", listen, got, want)
 		}
 	}

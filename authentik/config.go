@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/url"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -23,6 +24,8 @@ type DataDir struct {
 	Path string
 	// Setting is the variable that moves it, Backend the one that does without it.
 	Setting, Backend string
+	// IfThere: authentik makes it when it needs it.
+	IfThere bool
 }
 
 // ReadConfig reads the configuration of a release from the children's environment.
@@ -43,8 +46,8 @@ func ReadConfig(getenv func(string) string, readFile func(string) ([]byte, error
 	dir := get("STORAGE__FILE__PATH", "./data")
 	// authentik/admin/files/backends/file.py, 2026.2: files lie in <path>/<use>, and a
 	// use may have settings of its own.
-	for _, use := range []string{"MEDIA", "REPORTS"} {
-		prefix := "STORAGE__" + use + "__"
+	for _, use := range []string{"media", "reports"} {
+		prefix := "STORAGE__" + strings.ToUpper(use) + "__"
 		if get(prefix+"BACKEND", backend) != "file" {
 			continue
 		}
@@ -56,9 +59,11 @@ func ReadConfig(getenv func(string) string, readFile func(string) ([]byte, error
 		if !path.IsAbs(d.Path) {
 			d.Path = path.Join(root, d.Path)
 		}
-		if len(c.DataDirs) == 0 || c.DataDirs[0].Path != d.Path {
+		if !slices.Contains(c.DataDirs, d) {
 			c.DataDirs = append(c.DataDirs, d)
 		}
+		d.Path, d.IfThere = path.Join(d.Path, use), true
+		c.DataDirs = append(c.DataDirs, d)
 	}
 	return c
 }
@@ -86,21 +91,26 @@ func resolve(value string, getenv func(string) string, readFile func(string) ([]
 	return strings.TrimSpace(string(raw))
 }
 
-// ProbeAddress is where a listener is reached from its own machine: wildcards are
-// taken for loopback. A list (from 2026.5 on) is asked at its first entry.
-func (c Config) ProbeAddress() string {
+// ProbeAddresses are where a listener is reached from its own machine, likeliest first:
+// wildcards are taken for loopback, and [::] also for IPv4's, where a machine without
+// IPv6 has it. A list (from 2026.5 on) is asked at its first entry.
+func (c Config) ProbeAddresses() []string {
 	first, _, _ := strings.Cut(c.ListenHTTP, ",")
 	host, port, err := net.SplitHostPort(strings.TrimSpace(first))
 	if err != nil {
-		return first
+		return []string{first}
 	}
+	hosts := []string{host}
 	switch host {
-	case "", "0.0.0.0":
-		host = "127.0.0.1"
-	case "::":
-		host = "::1"
+	case "0.0.0.0":
+		hosts = []string{"127.0.0.1"}
+	case "", "::":
+		hosts = []string{"::1", "127.0.0.1"}
 	}
-	return net.JoinHostPort(host, port)
+	for i, h := range hosts {
+		hosts[i] = net.JoinHostPort(h, port)
+	}
+	return hosts
 }
 
 // ProbePath is a health path below web.path.

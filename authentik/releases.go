@@ -35,9 +35,9 @@ type Verb struct {
 	// DropsRoot: root gives its place to DropsTo.
 	DropsRoot bool
 	// ModeFile and PIDFile are names in TMPDIR. authentik's own health check reads
-	// the mode file; the pid file is written by the service. PIDFileHolder is what the
-	// command line of a process must hold to be its writer.
-	ModeFile, PIDFile, PIDFileHolder string
+	// the mode file; the pid file is written by the service, on whose command line it
+	// stands.
+	ModeFile, PIDFile string
 	// Drain is the word by which helpers that must end first are known.
 	Drain string
 	// Live and Ready are paths below web.path that answer at listen.http.
@@ -85,14 +85,13 @@ func Releases() []Release {
 				Ready: "-/health/ready/",
 			},
 			Worker: Verb{
-				Name:          "worker",
-				Program:       "python",
-				Args:          []string{"-m", "manage", "worker", "--pid-file", "{tmpdir}/authentik-worker.pid"},
-				TakesArgs:     true,
-				DropsRoot:     true,
-				ModeFile:      "authentik-mode",
-				PIDFile:       "authentik-worker.pid",
-				PIDFileHolder: "--pid-file",
+				Name:      "worker",
+				Program:   "python",
+				Args:      []string{"-m", "manage", "worker", "--pid-file", "{tmpdir}/authentik-worker.pid"},
+				TakesArgs: true,
+				DropsRoot: true,
+				ModeFile:  "authentik-mode",
+				PIDFile:   "authentik-worker.pid",
 				// The worker's health server answers every path alike: 200 when its database
 				// does (authentik/tasks/middleware.py).
 				Ready: "-/health/ready/",

@@ -8,9 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrElsewhere is for a socket whose owner lives in another PID namespace: that of
-// another container which shares the directory.
-var ErrElsewhere = errors.New("its ak-init runs in another container")
+// ErrNobody is for a socket that is not there, is stale, is not ours to ask, or whose
+// owner lives in another PID namespace: that of another container which shares the
+// directory.
+var ErrNobody = errors.New("no ak-init to ask there")
 
 // Ask puts one question to the ak-init behind a socket. It speaks to the kernel
 // itself: package net would start its poller for one line each way.
@@ -42,13 +43,16 @@ func Ask(path string, q Question, timeout time.Duration) (Answer, error) {
 
 func connect(fd int, path string) error {
 	if err := again(func() error { return unix.Connect(fd, &unix.SockaddrUnix{Name: path}) }); err != nil {
-		return fmt.Errorf("connect: %w", err)
+		if errors.Is(err, unix.EAGAIN) { // its queue is full, and time is up
+			return errors.New("ak-init does not accept in time")
+		}
+		return fmt.Errorf("%w: %w", ErrNobody, err)
 	}
 	// The credentials are those of who listens; a pid that has no number in our
 	// namespace reads as 0 (pid_namespaces(7)).
 	cred, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
 	if err == nil && cred.Pid == 0 {
-		return ErrElsewhere
+		return fmt.Errorf("%w: it runs in another container", ErrNobody)
 	}
 	return nil
 }

@@ -23,23 +23,35 @@ type Monitor struct {
 	service     string
 	live, ready *shared
 
-	mu           sync.Mutex
-	running      bool
-	stopping     bool
-	wasReady     bool
-	failingSince time.Time
+	mu       sync.Mutex
+	running  bool
+	ended    bool
+	stopping bool
+	wasReady bool
+	// failingSince is the first bad answer to live in a row, failed the last.
+	failingSince, failed time.Time
 }
+
+// forget is after how long without a look an earlier bad answer says nothing about now.
+const forget = 10 * Threshold
 
 // NewMonitor watches a service that is asked by these two probes.
 func NewMonitor(service string, live, ready Probe) *Monitor {
 	return &Monitor{service: service, live: newShared(live), ready: newShared(ready)}
 }
 
-// Running says that the service's process has been started, or has ended.
-func (m *Monitor) Running(yes bool) {
+// Running says that the service's process has been started.
+func (m *Monitor) Running() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.running = yes
+	m.running = true
+}
+
+// Ended says that it is gone, and that what it left is being ended.
+func (m *Monitor) Ended() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.running, m.ended = false, true
 }
 
 // Stopping says that a stop was asked for.
@@ -67,7 +79,7 @@ func (m *Monitor) Answer(q Question) Answer {
 func (m *Monitor) seen() seen {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return seen{service: m.service, running: m.running, stopping: m.stopping, wasReady: m.wasReady}
+	return seen{service: m.service, running: m.running, ended: m.ended, stopping: m.stopping, wasReady: m.wasReady}
 }
 
 // note writes down what came of a probe.
@@ -80,10 +92,12 @@ func (m *Monitor) note(s *seen, asked Question, err error) {
 		m.failingSince = time.Time{}
 		m.wasReady = true // the first good answer is always one to the ready question
 	case asked == Live: // not being ready, as in a database outage, is no reason for a restart
-		if m.failingSince.IsZero() {
-			m.failingSince = time.Now()
+		now := time.Now()
+		if m.failingSince.IsZero() || now.Sub(m.failed) > forget {
+			m.failingSince = now
 		}
-		s.failing = time.Since(m.failingSince)
+		m.failed = now
+		s.failing = now.Sub(m.failingSince)
 	}
 	s.wasReady = m.wasReady
 }

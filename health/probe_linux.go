@@ -14,21 +14,30 @@ import (
 	"time"
 )
 
-// HTTP asks one URL by HEAD, as authentik's own health check does
-// (cmd/server/healthcheck.go, 2026.2), and wants a status below 400. It writes the
-// request itself: net/http would add 3.5 MB and its initialisers for one line. No
-// proxy from the environment is asked.
-func HTTP(address, path string, timeout time.Duration) error {
-	deadline := time.Now().Add(timeout)
-	ctx, cancel := context.WithDeadline(context.Background(), deadline)
+// HTTP asks the first of these addresses that can be reached by HEAD, as authentik's own
+// health check does (cmd/server/healthcheck.go, 2026.2), and wants a status below 400.
+// It writes the request itself: net/http would add 3.5 MB and its initialisers for one
+// line. No proxy from the environment is asked.
+func HTTP(addresses []string, path string, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
-	if err != nil {
-		return plain(err)
+	var unreachable error
+	for _, address := range addresses {
+		conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+		if err == nil {
+			defer func() { _ = conn.Close() }()
+			return head(ctx, conn, address, path)
+		}
+		unreachable = plain(err)
 	}
-	defer func() { _ = conn.Close() }()
-	_ = conn.SetDeadline(deadline)
-	_, err = fmt.Fprintf(conn, "HEAD %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: goauthentik.io/healthcheck\r\nConnection: close\r\n\r\n", path, address)
+	return unreachable
+}
+
+func head(ctx context.Context, conn net.Conn, address, path string) error {
+	if deadline, ok := ctx.Deadline(); ok {
+		_ = conn.SetDeadline(deadline)
+	}
+	_, err := fmt.Fprintf(conn, "HEAD %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: goauthentik.io/healthcheck\r\nConnection: close\r\n\r\n", path, address)
 	if err != nil {
 		return plain(err)
 	}
@@ -69,9 +78,9 @@ func plain(err error) error {
 }
 
 // PIDFile looks whether the process that a pid file names lives, and is the one that
-// wrote it: its command line must hold word, for a pid is used again after its
+// wrote it: its command line must name the file, for a pid is used again after its
 // process has ended. It gives that pid.
-func PIDFile(path, word string) (int, error) {
+func PIDFile(path string) (int, error) {
 	raw, err := readStart(path)
 	if err != nil {
 		return 0, err
@@ -85,15 +94,17 @@ func PIDFile(path, word string) (int, error) {
 		return 0, fmt.Errorf("%s names pid %d, which is gone", path, pid)
 	}
 	line, err := readStart("/proc/" + strconv.Itoa(pid) + "/cmdline")
-	if err == nil && !bytes.Contains(line, []byte(word)) {
+	// The bash script leaves a double slash where TMPDIR ends in one.
+	if err == nil && !bytes.Contains(bytes.ReplaceAll(line, []byte("//"), []byte("/")), []byte(path)) {
 		return 0, fmt.Errorf("%s is of an earlier run: pid %d is somebody else now", path, pid)
 	}
 	return pid, nil
 }
 
-// readStart reads no more of a file than a pid or a command line needs.
+// readStart reads no more of a file than a pid or a command line needs, and waits for
+// nobody: in a shared directory anybody can put a FIFO in its place.
 func readStart(path string) ([]byte, error) {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -51,8 +52,8 @@ func TestAskGetsTheAnswerToItsQuestion(t *testing.T) {
 
 func TestAskWhereNobodyIs(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "sock")
-	if _, err := Ask(path, Live, time.Second); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("no socket: %v, want ErrNotExist", err)
+	if _, err := Ask(path, Live, time.Second); !errors.Is(err, ErrNobody) {
+		t.Errorf("no socket: %v, want ErrNobody", err)
 	}
 	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
@@ -60,8 +61,15 @@ func TestAskWhereNobodyIs(t *testing.T) {
 	}
 	listener.SetUnlinkOnClose(false)
 	_ = listener.Close()
-	if _, err := Ask(path, Live, time.Second); !errors.Is(err, syscall.ECONNREFUSED) {
-		t.Errorf("a stale socket: %v, want ECONNREFUSED", err)
+	if _, err := Ask(path, Live, time.Second); !errors.Is(err, ErrNobody) {
+		t.Errorf("a stale socket: %v, want ErrNobody", err)
+	}
+}
+
+// healthcheck looks through directories whose sockets could never be bound.
+func TestAskBeyondTheLengthOfASocketPath(t *testing.T) {
+	if _, err := Ask("/"+strings.Repeat("x", 200), Live, time.Second); !errors.Is(err, ErrNobody) {
+		t.Errorf("%v, want ErrNobody", err)
 	}
 }
 
@@ -146,17 +154,20 @@ func TestHTTPProbe(t *testing.T) {
 	}))
 	defer server.Close()
 	address := server.Listener.Addr().String()
-	if err := HTTP(address, "/sub/-/health/live/", time.Second); err != nil {
+	if err := HTTP([]string{address}, "/sub/-/health/live/", time.Second); err != nil {
 		t.Errorf("200: %v", err)
 	}
-	if err := HTTP(address, "/", time.Second); err == nil || !strings.Contains(err.Error(), "502") {
+	if err := HTTP([]string{address}, "/", time.Second); err == nil || !strings.Contains(err.Error(), "502") {
 		t.Errorf("502: %v", err)
 	}
-	if err := HTTP(address, "/slow", 50*time.Millisecond); err == nil || !strings.Contains(err.Error(), "in time") {
+	if err := HTTP([]string{address}, "/slow", 50*time.Millisecond); err == nil || !strings.Contains(err.Error(), "in time") {
 		t.Errorf("a server that hangs: %v", err)
 	}
+	if err := HTTP([]string{"127.255.255.254:1", address}, "/sub/-/health/live/", time.Second); err != nil {
+		t.Errorf("reachable at its second address: %v", err)
+	}
 	server.Close()
-	if err := HTTP(address, "/", time.Second); err == nil || !strings.Contains(err.Error(), "refused") {
+	if err := HTTP([]string{address}, "/", time.Second); err == nil || !strings.Contains(err.Error(), "refused") {
 		t.Errorf("nobody listens: %v", err)
 	}
 }
@@ -169,29 +180,43 @@ func TestPIDFile(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := PIDFile(path, "x"); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := PIDFile(path); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no file: %v", err)
 	}
-	cmd := exec.CommandContext(t.Context(), "sleep", "1000")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
+	start := func(argument string) *exec.Cmd {
+		t.Helper()
+		cmd := exec.CommandContext(t.Context(), "sh", "-c", "sleep 1000; true", "worker", "--pid-file", argument)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
+		return cmd
 	}
-	write(fmt.Sprintf("%d\n", cmd.Process.Pid))
-	if pid, err := PIDFile(path, "sleep"); err != nil || pid != cmd.Process.Pid {
+	writer, other := start(filepath.Dir(path)+"//authentik-worker.pid"), start("/elsewhere/authentik-worker.pid")
+	write(fmt.Sprintf("%d\n", writer.Process.Pid))
+	if pid, err := PIDFile(path); err != nil || pid != writer.Process.Pid {
 		t.Errorf("its own process: %d, %v", pid, err)
 	}
-	if _, err := PIDFile(path, "--pid-file"); err == nil || !strings.Contains(err.Error(), "somebody else") {
-		t.Errorf("a pid that was used again: %v", err)
+	write(strconv.Itoa(other.Process.Pid))
+	if _, err := PIDFile(path); err == nil || !strings.Contains(err.Error(), "somebody else") {
+		t.Errorf("a pid that was used again, by another worker: %v", err)
 	}
-	_ = cmd.Process.Kill()
-	_ = cmd.Wait()
-	if _, err := PIDFile(path, "sleep"); err == nil || !strings.Contains(err.Error(), "gone") {
+	_ = other.Process.Kill()
+	_ = other.Wait()
+	if _, err := PIDFile(path); err == nil || !strings.Contains(err.Error(), "gone") {
 		t.Errorf("a dead process: %v", err)
 	}
 	for _, garbage := range []string{"", "x", "-1", "0", strings.Repeat("9", 5000)} {
 		write(garbage)
-		if _, err := PIDFile(path, ""); err == nil {
+		if _, err := PIDFile(path); err == nil {
 			t.Errorf("%.10q is taken for a pid", garbage)
 		}
+	}
+	if err := errors.Join(os.Remove(path), syscall.Mkfifo(path, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := PIDFile(path); err == nil { // and it has come back
+		t.Error("a FIFO is taken for a pid file")
 	}
 }

@@ -48,6 +48,8 @@ type Answer struct {
 type seen struct {
 	service string
 	running bool
+	// ended: it is gone, and what it left is being ended.
+	ended bool
 	// stopping: a stop was asked for.
 	stopping bool
 	// wasReady: it has answered its ready question once.
@@ -73,6 +75,9 @@ func judge(q Question, s seen) Answer {
 	case Stopping:
 		a.Healthy = q == Live || q == Started && s.wasReady
 		a.Reason = "it was told to stop"
+		if s.ended {
+			a.Reason = "it has ended"
+		}
 	case Degraded:
 		a.Healthy = q != Ready && s.failing < Threshold
 		if s.failing >= time.Second {
@@ -86,7 +91,7 @@ func judge(q Question, s seen) Answer {
 
 func phaseOf(s seen) Phase {
 	switch {
-	case s.stopping:
+	case s.stopping || s.ended:
 		return Stopping
 	case !s.running:
 		return Preparing

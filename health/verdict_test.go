@@ -23,6 +23,7 @@ func TestJudge(t *testing.T) {
 		{"it has just stopped answering", seen{running: true, wasReady: true, probe: refused, failing: time.Second}, Degraded, true, false, true},
 		{"it has not answered for the threshold", seen{running: true, wasReady: true, probe: refused, failing: Threshold}, Degraded, false, false, false},
 		{"an orderly stop is never shot", seen{running: true, wasReady: true, stopping: true}, Stopping, true, false, true},
+		{"it has died, and what it left is being ended", seen{ended: true, wasReady: true}, Stopping, true, false, true},
 		{"a stop while it boots", seen{running: true, stopping: true}, Stopping, true, false, false},
 	}
 	for _, tt := range tests {
@@ -67,7 +68,7 @@ func TestMonitorOverTime(t *testing.T) {
 		if s.asked != 0 {
 			t.Errorf("asked a service that does not run")
 		}
-		m.Running(true)
+		m.Running()
 		expect(Started, false, Starting)
 		time.Sleep(10 * time.Minute) // migrations: bubble time
 		expect(Live, true, Starting)
@@ -95,6 +96,10 @@ func TestMonitorOverTime(t *testing.T) {
 		expect(Live, false, Degraded)
 		expect(Started, false, Degraded)
 
+		// Nobody asked for hours: one bad answer is not long dead.
+		time.Sleep(time.Hour)
+		expect(Live, true, Degraded)
+
 		// It is back.
 		s.live, s.ready = nil, nil
 		time.Sleep(time.Second)
@@ -110,7 +115,7 @@ func TestAskersInACrowdCostOneProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &service{}
 		m := s.monitor()
-		m.Running(true)
+		m.Running()
 		for range 100 {
 			m.Answer(Ready)
 		}
@@ -137,7 +142,7 @@ func TestNobodyWaitsForMoreThanOneProbe(t *testing.T) {
 			return nil
 		}
 		m := NewMonitor("server", probe, probe)
-		m.Running(true)
+		m.Running()
 		m.Answer(Ready)
 		hangs = true
 		time.Sleep(time.Minute)

@@ -35,11 +35,14 @@ func Take(dir string) (*Claim, error) {
 
 func take(dir string) (*Claim, error) {
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return nil, err
+		return nil, claimError(dir, err)
 	}
 	lock, err := os.OpenFile(dir, unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil, err
+	}
+	if err != nil {
+		return nil, claimError(dir, err)
 	}
 	if err := claim(lock, dir); err != nil {
 		_ = lock.Close()
@@ -54,19 +57,23 @@ func claim(lock *os.File, dir string) error {
 		return err
 	}
 	if !isOwn(held, os.Geteuid()) {
-		return fmt.Errorf("%s is not ours alone (%s); remove it", dir, found(dir))
+		return claimError(dir, errors.New("somebody else made it, or opened it to others"))
 	}
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			return fmt.Errorf("%s: %w", filepath.Dir(dir), ErrClaimed)
 		}
-		return err
+		return claimError(dir, err)
 	}
 	named, err := os.Lstat(dir)
 	if err == nil && !os.SameFile(held, named) {
 		return fs.ErrNotExist
 	}
 	return err
+}
+
+func claimError(dir string, err error) error {
+	return &Error{Op: "claim", Path: dir, For: "ak-init's own", As: Self(), Err: err, Found: found(dir), Otherwise: "remove it"}
 }
 
 // Release removes the directory, if nothing lies in it any more, and lets go of it.

@@ -3,7 +3,6 @@ package prepare
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -24,8 +23,10 @@ type Dir struct {
 	// cannot be made, or that lies on a read-only mount, is a warning: nobody gave one.
 	// One that is there and belongs to somebody else is always a fault.
 	Required bool `json:"required"`
-	// Hint is what to do when it cannot be written.
-	Hint string `json:"-"`
+	// IfThere: it is tested where it exists, and not made.
+	IfThere bool `json:"if_there,omitempty"`
+	// Otherwise is what to do when it cannot be written, beside putting it right.
+	Otherwise string `json:"-"`
 }
 
 // Outcome is what came of making a directory.
@@ -34,26 +35,36 @@ type Outcome struct {
 	Fault error
 	// Warning tells that the fault can be lived with.
 	Warning bool
-	// Made tells that the directory was not there before.
-	Made bool
+	// Made are directories that were not there before, parents first.
+	Made []string
+	// Given tells that the directory had another owner before.
+	Given bool
 }
+
+// What an [Error] could not do.
+const (
+	writeTo = "write to"
+	makeDir = "make"
+)
 
 // Make makes the directory if it is missing and tests it by writing as id.
 func (d Dir) Make(id Identity) Outcome {
-	made, err := d.ensure(id)
+	var out Outcome
+	if d.IfThere && !exists(d.Path) {
+		return out
+	}
+	err := d.ensure(id, &out)
 	if err == nil {
-		return Outcome{Made: made}
+		return out
 	}
 	missing := !exists(d.Path)
-	op := "write to"
+	op := writeTo
 	if missing {
-		op = "make"
+		op = makeDir
 	}
-	return Outcome{
-		Fault:   &Error{Op: op, Path: d.Path, For: d.For, As: id, Hint: d.Hint, Err: err, Found: found(d.Path)},
-		Warning: !d.Required && (missing || errors.Is(err, unix.EROFS)),
-		Made:    made,
-	}
+	out.Fault = &Error{Op: op, Path: d.Path, For: d.For, As: id, Otherwise: d.Otherwise, Err: err, Found: found(d.Path)}
+	out.Warning = !d.Required && (missing || errors.Is(err, unix.EROFS))
+	return out
 }
 
 func exists(path string) bool {
@@ -61,46 +72,46 @@ func exists(path string) bool {
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
-func (d Dir) ensure(id Identity) (made bool, err error) {
+func (d Dir) ensure(id Identity, out *Outcome) error {
 	if !exists(d.Path) {
-		if err := d.create(id); err != nil {
-			return false, err
+		if err := d.create(id, out); err != nil {
+			return err
 		}
-		made = true
 	}
-	err = tryWrite(d.Path, id)
+	err := tryWrite(d.Path, id)
 	if !errors.Is(err, fs.ErrPermission) || os.Geteuid() != 0 || id.UID == 0 {
-		return made, err
+		return err
 	}
-	// Root puts right what is wrong: this one directory, not what lies in it.
-	if giveErr := give(d.Path, id, 0o770); giveErr != nil {
-		return made, fmt.Errorf("%w, and its owner cannot be changed: %w", err, giveErr)
+	// Root puts right what is wrong: this one directory, not what lies in it, and not
+	// what a link leads to.
+	if give(d.Path, id, 0o770) != nil {
+		return err
 	}
-	return made, tryWrite(d.Path, id)
+	out.Given = true
+	return tryWrite(d.Path, id)
 }
 
 // MakeShared makes a directory for everybody, as /tmp is, where it is missing.
-func MakeShared(path string) (made bool, err error) {
+func MakeShared(path string) Outcome {
+	var out Outcome
 	if exists(path) {
-		return false, nil
+		return out
 	}
-	if err := makeAll(path, fs.ModeSticky|0o777); err != nil {
-		return false, err
+	if err := makeAll(path, fs.ModeSticky|0o777, &out); err != nil {
+		out.Fault = &Error{Op: makeDir, Path: path, For: "programs that know no TMPDIR", As: Self(), Err: err, Found: found(path)}
+		out.Warning = true
 	}
-	return true, nil
+	return out
 }
 
 // create makes the directory as id, so that it is id's own, and where id may not, as
 // ourselves, to give it away.
-func (d Dir) create(id Identity) error {
-	err := As(id, func() error { return makeAll(d.Path, d.Mode) })
-	if errors.Is(err, fs.ErrExist) || err == nil {
-		return nil
-	}
-	if self := Self(); self.UID == id.UID {
+func (d Dir) create(id Identity, out *Outcome) error {
+	err := As(id, func() error { return makeAll(d.Path, d.Mode, out) })
+	if err == nil || Self().UID == id.UID {
 		return err
 	}
-	if err := makeAll(d.Path, d.Mode); err != nil {
+	if err := makeAll(d.Path, d.Mode, out); err != nil {
 		return err
 	}
 	if d.Mode&fs.ModeSticky != 0 {
@@ -109,33 +120,50 @@ func (d Dir) create(id Identity) error {
 	return give(d.Path, id, 0)
 }
 
-// makeAll makes missing parents 0755 and the directory itself with exactly this mode.
-func makeAll(path string, mode fs.FileMode) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
+// makeAll makes missing parents 0755 and the directory itself with exactly this mode,
+// and writes down what it made. A directory that somebody else makes meanwhile is taken
+// as it is.
+func makeAll(path string, mode fs.FileMode, out *Outcome) error {
+	if above := filepath.Dir(path); !exists(above) {
+		if err := makeAll(above, 0o755, out); err != nil {
+			return err
+		}
 	}
+	// Mkdir follows no link in its last part (man 2 mkdir).
 	if err := os.Mkdir(path, mode.Perm()); err != nil {
+		if errors.Is(err, fs.ErrExist) && exists(path) {
+			return nil
+		}
 		return err
 	}
-	return os.Chmod(path, mode) // the umask took bits away, and mkdir takes no sticky bit
+	out.Made = append(out.Made, path)
+	return setMode(path, mode) // the umask took bits away, and mkdir takes no sticky bit
+}
+
+// setMode changes a directory's mode without following a link.
+func setMode(path string, mode fs.FileMode) error {
+	dir, err := os.OpenFile(path, unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = dir.Close() }()
+	return dir.Chmod(mode)
 }
 
 // give makes id the owner of one directory and adds mode bits. No link is followed,
 // and what was opened is what is changed.
-func give(path string, id Identity, add uint32) error {
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+func give(path string, id Identity, add fs.FileMode) error {
+	dir, err := os.OpenFile(path, unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = unix.Close(fd) }()
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
+	defer func() { _ = dir.Close() }()
+	info, err := dir.Stat()
+	if err != nil {
 		return err
 	}
-	if err := unix.Fchown(fd, id.UID, id.GID); err != nil {
-		return err
-	}
-	return unix.Fchmod(fd, st.Mode&0o7777|add)
+	// The mode comes last: chown takes set-id bits away (man 2 chown).
+	return cmp.Or(dir.Chown(id.UID, id.GID), dir.Chmod(info.Mode()|add))
 }
 
 // page is what is written to see whether there is room: the smallest piece that tmpfs

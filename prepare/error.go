@@ -19,10 +19,11 @@ type Error struct {
 	For string
 	// As is who tried.
 	As Identity
-	// Hint is what to do about it.
-	Hint string
-	Err  error
-	// Found is owner and mode of the path, or of its nearest parent that exists.
+	// Otherwise is what to do instead of putting the path right, such as a setting.
+	Otherwise string
+	Err       error
+	// Found is what is there: owner and mode, of the nearest parent where the path is
+	// missing.
 	Found string
 }
 
@@ -31,14 +32,30 @@ func (e *Error) Error() string {
 	if e.For != "" {
 		s += " (" + e.For + ")"
 	}
-	s += fmt.Sprintf(": %s; %s; we are %s", cause(e.Err), e.Found, e.As)
-	if e.Hint != "" {
-		s += "; " + e.Hint
+	s += fmt.Sprintf(": %s; %s; we are %s; %s", cause(e.Err), e.Found, e.As, e.remedy())
+	if e.Otherwise != "" {
+		s += ", or " + e.Otherwise
 	}
 	return s
 }
 
 func (e *Error) Unwrap() error { return e.Err }
+
+// remedy is what puts the path itself right, by what the kernel said.
+func (e *Error) remedy() string {
+	switch {
+	case errors.Is(e.Err, syscall.EROFS):
+		return "mount a writable directory there"
+	case errors.Is(e.Err, syscall.ENOSPC):
+		return "make room there"
+	case errors.Is(e.Err, syscall.ENOTDIR):
+		return "put a directory in its place"
+	case errors.Is(e.Err, fs.ErrPermission) && e.Op == writeTo:
+		return fmt.Sprintf("chown it to %d:%d", e.As.UID, e.As.GID)
+	default:
+		return fmt.Sprintf("make it, owned by %d:%d", e.As.UID, e.As.GID)
+	}
+}
 
 // cause is the kernel's word alone: the path stands in the line already.
 func cause(err error) string {
@@ -51,24 +68,29 @@ func cause(err error) string {
 	return err.Error()
 }
 
-// found describes a path's owner and mode, or its nearest parent's.
+// found describes a path's owner and mode, or its nearest parent's, and where a link
+// leads to.
 func found(path string) string {
-	for at := path; ; at = filepath.Dir(at) {
-		info, err := os.Stat(at)
-		if err != nil && at != filepath.Dir(at) {
-			continue
-		}
-		if err != nil {
-			return "nothing of it can be looked at"
-		}
-		st, ok := info.Sys().(*syscall.Stat_t)
-		if !ok {
-			return "its owner is unknown"
-		}
-		what := "it"
-		if at != path {
-			what = at
-		}
-		return fmt.Sprintf("%s is owned by %d:%d, mode %04o", what, st.Uid, st.Gid, st.Mode&0o7777)
+	link := ""
+	if to, err := os.Readlink(path); err == nil {
+		link = "it is a link to " + to + ", "
 	}
+	at := path
+	info, err := os.Stat(at)
+	for err != nil && at != filepath.Dir(at) {
+		at = filepath.Dir(at)
+		info, err = os.Stat(at)
+	}
+	if err != nil {
+		return link + "nothing of it can be looked at"
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return link + "its owner is unknown"
+	}
+	what := "it"
+	if at != path {
+		what = at
+	}
+	return fmt.Sprintf("%s%s is owned by %d:%d, mode %04o", link, what, st.Uid, st.Gid, st.Mode&0o7777)
 }

@@ -25,12 +25,12 @@ func Executable(name, searchPath string) (string, error) {
 		path := filepath.Join(dir, name)
 		info, err := os.Stat(path)
 		switch {
-		case err != nil || info.IsDir():
+		case err != nil:
 			continue
-		case info.Mode().Perm()&0o111 != 0:
+		case info.Mode().IsRegular() && info.Mode().Perm()&0o111 != 0:
 			return path, nil
 		case at == "":
-			verdict, at = ErrNotExecutable, ": "+path+" has mode "+fmt.Sprintf("%04o", info.Mode().Perm())
+			verdict, at = ErrNotExecutable, fmt.Sprintf(": %s is %v", path, info.Mode())
 		}
 	}
 	return "", fmt.Errorf("%s: %w%s; searched PATH=%s", name, verdict, at, searchPath)

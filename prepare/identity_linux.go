@@ -3,6 +3,7 @@ package prepare
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/user"
 	"runtime"
@@ -42,7 +43,8 @@ func Become(self Identity, spec string) (Identity, error) {
 	if err != nil {
 		return Identity{}, err
 	}
-	if id.UID == self.UID && (self.UID != 0 || id.GID == self.GID) {
+	_, _, withGroup := strings.Cut(spec, ":")
+	if id.UID == self.UID && (id.GID == self.GID || !withGroup) {
 		return self, nil
 	}
 	if self.UID != 0 {
@@ -87,20 +89,27 @@ func lookUp(spec string) (Identity, error) {
 		}
 		id.GID = int(gid)
 	}
-	id.Groups = []int{id.GID}
+	id.Groups, err = groupsOf(u, id.GID)
+	return id, err
+}
+
+// groupsOf gives a user's groups, the main one first. Who has no name is in no group
+// file, and an image may have none.
+func groupsOf(u *user.User, gid int) ([]int, error) {
+	groups := []int{gid}
 	if u.Username == "" {
-		return id, nil
+		return groups, nil
 	}
 	names, err := u.GroupIds()
-	if err != nil {
-		return Identity{}, fmt.Errorf("cannot tell the groups of %s: %w", name, err)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("cannot tell the groups of %s: %w", u.Username, err)
 	}
-	for _, g := range names {
-		if gid, err := strconv.Atoi(g); err == nil && !slices.Contains(id.Groups, gid) {
-			id.Groups = append(id.Groups, gid)
+	for _, name := range names {
+		if g, err := strconv.Atoi(name); err == nil && !slices.Contains(groups, g) {
+			groups = append(groups, g)
 		}
 	}
-	return id, nil
+	return groups, nil
 }
 
 // As runs fn with id's file system rights and no more: what fn may create, id may
@@ -124,9 +133,13 @@ func As(id Identity, fn func() error) error {
 	return <-result
 }
 
+// MayTake tells whether this process can start children as id: root may lack
+// CAP_SETUID and CAP_SETGID.
+func MayTake(id Identity) error { return As(id, func() error { return nil }) }
+
 func takeRights(id Identity) error {
 	if err := unix.Setgroups(id.Groups); err != nil {
-		return fmt.Errorf("cannot take the groups of %s: %w", id, err)
+		return fmt.Errorf("cannot take the groups of %s: %w; give the container the capabilities SETUID and SETGID, or run the children as who we are, by --user %d", id, err, os.Geteuid())
 	}
 	// These two do not report failure; asking again with an invalid id gives the
 	// present one (man 2 setfsuid).

@@ -101,6 +101,7 @@ func TestBecome(t *testing.T) {
 		{"a number without a name keeps the runtime's groups and loses root's", root, "4711:4712", Identity{UID: 4711, GID: 4712, Groups: []int{4712, 2000}}, ""},
 		{"a number alone is its own group", root, "4711", Identity{UID: 4711, GID: 4711, Groups: []int{4711, 2000}}, ""},
 		{"oneself", user, "1000", user, ""},
+		{"oneself with another group", user, "1000:5", Identity{}, "only root can become another user"},
 		{"somebody else without being root", user, "4711", Identity{}, "only root can become another user"},
 		{"nobody of that name", root, "no-such-user", Identity{}, `there is no user "no-such-user" here`},
 		{"a group by name", root, "4711:wheel", Identity{}, `group "wheel" is not a number`},
@@ -127,14 +128,17 @@ func TestMakeDir(t *testing.T) {
 	old := syscall.Umask(0o077)
 	out := d.Make(Self())
 	syscall.Umask(old)
-	if out.Fault != nil || !out.Made {
+	if out.Fault != nil || len(out.Made) == 0 {
 		t.Fatalf("%+v", out)
 	}
 	if _, _, mode := owner(t, d.Path); mode != fs.ModeDir|fs.ModeSticky|0o777 {
 		t.Errorf("made with mode %v in spite of umask 077", mode)
 	}
-	if out := d.Make(Self()); out.Fault != nil || out.Made {
+	if out := d.Make(Self()); out.Fault != nil || len(out.Made) > 0 {
 		t.Errorf("again: %+v", out)
+	}
+	if want := []string{filepath.Join(dir, "a"), d.Path}; !slices.Equal(out.Made, want) {
+		t.Errorf("says that it made %v, want %v", out.Made, want)
 	}
 	left, _ := filepath.Glob(filepath.Join(d.Path, "*"))
 	hidden, _ := filepath.Glob(filepath.Join(d.Path, ".*"))
@@ -148,7 +152,7 @@ func TestMakeDirAsRootForAnother(t *testing.T) {
 	dir := openDir(t)
 	t.Run("made where the other may not", func(t *testing.T) {
 		d := Dir{Path: filepath.Join(dir, "made"), Mode: 0o770}
-		if out := d.Make(nobody); out.Fault != nil || !out.Made {
+		if out := d.Make(nobody); out.Fault != nil || len(out.Made) == 0 {
 			t.Fatalf("%+v", out)
 		}
 		if uid, gid, _ := owner(t, d.Path); uid != nobody.UID || gid != nobody.GID {
@@ -198,8 +202,8 @@ func TestErrorIsOneWholeLine(t *testing.T) {
 	needRoot(t)
 	dir := openDir(t)
 	err := As(nobody, func() error { return tryWrite(dir, nobody) })
-	f := &Error{Op: "write to", Path: dir, For: "uploads", As: nobody, Hint: "chown it", Err: err, Found: found(dir)}
-	want := "cannot write to " + dir + " (uploads): permission denied; it is owned by 0:0, mode 0755; we are uid 65534, gid 65534; chown it"
+	f := &Error{Op: "write to", Path: dir, For: "uploads", As: nobody, Otherwise: "set another", Err: err, Found: found(dir)}
+	want := "cannot write to " + dir + " (uploads): permission denied; it is owned by 0:0, mode 0755; we are uid 65534, gid 65534; chown it to 65534:65534, or set another"
 	if f.Error() != want {
 		t.Errorf("got  %s\nwant %s", f, want)
 	}
@@ -209,7 +213,7 @@ func TestErrorIsOneWholeLine(t *testing.T) {
 func TestFullDisk(t *testing.T) {
 	needRoot(t)
 	dir := openDir(t)
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=8m"); err != nil {
 		t.Skipf("cannot mount a tmpfs here: %v", err)
 	}
 	defer func() { _ = unix.Unmount(dir, unix.MNT_DETACH) }()
@@ -217,7 +221,7 @@ func TestFullDisk(t *testing.T) {
 		t.Errorf("an empty one: %v", err)
 	}
 	// Fill it; the last write fails, and is meant to.
-	_ = os.WriteFile(filepath.Join(dir, "big"), make([]byte, 1<<20), 0o600)
+	_ = os.WriteFile(filepath.Join(dir, "big"), make([]byte, 16<<20), 0o600)
 	if err := LookAt(dir, Self()); !errors.Is(err, unix.ENOSPC) {
 		t.Errorf("looked at: %v, want ENOSPC", err)
 	}
@@ -228,6 +232,21 @@ func TestFullDisk(t *testing.T) {
 	left, _ := os.ReadDir(dir)
 	if len(left) != 1 {
 		t.Errorf("the test left %v", left)
+	}
+}
+
+// Such file systems say 0 of 0.
+func TestFileSystemThatCountsNothingIsNotFull(t *testing.T) {
+	needRoot(t)
+	for _, options := range []string{"size=0", "nr_inodes=0"} {
+		dir := openDir(t)
+		if err := unix.Mount("tmpfs", dir, "tmpfs", 0, options); err != nil {
+			t.Skipf("cannot mount a tmpfs here: %v", err)
+		}
+		if err := LookAt(dir, Self()); err != nil {
+			t.Errorf("%s: %v", options, err)
+		}
+		_ = unix.Unmount(dir, unix.MNT_DETACH)
 	}
 }
 
@@ -263,6 +282,7 @@ func TestLookAt(t *testing.T) {
 	}{
 		"a directory":           {dir, nil},
 		"one that can be made":  {filepath.Join(dir, "new"), nil},
+		"with its parents":      {filepath.Join(dir, "new/and/deep"), nil},
 		"a file":                {file, unix.ENOTDIR},
 		"below a file":          {filepath.Join(file, "x"), unix.ENOTDIR},
 		"too deep for a socket": {dir + "/" + strings.Repeat("x", 90), errTooLong},
@@ -273,6 +293,28 @@ func TestLookAt(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, "new")); err == nil {
 		t.Error("looking has made a directory")
+	}
+}
+
+func TestOpenWaitsForNobody(t *testing.T) {
+	fifo := filepath.Join(t.TempDir(), "authentik-mode")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{fifo, t.TempDir(), "/dev/zero"} {
+		if _, err := ReadSmall(path); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
+func TestReadSmallRefusesALargeFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "large")
+	if err := os.WriteFile(path, make([]byte, maxSmall+1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ReadSmall(path); err == nil || !strings.Contains(err.Error(), "larger") {
+		t.Errorf("%v", err)
 	}
 }
 

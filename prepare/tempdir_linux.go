@@ -10,11 +10,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// socketRoom is what authentik puts behind TMPDIR for its longest socket name, and
-// maxSocketPath what a socket path may be (unix(7): 108 bytes with the final zero).
+// socketRoom is what the longest socket name puts behind TMPDIR, ak-init's own with the
+// largest uid, and maxSocketPath what a socket path may be (unix(7): 108 bytes with the
+// final zero). roomNeeded is what pid files, keys and sockets of a start take together.
 const (
-	socketRoom    = len("/authentik-gunicorn.sock")
+	socketRoom    = len("/ak-init-4294967295-server/sock")
 	maxSocketPath = 107
+	roomNeeded    = 1 << 20
 )
 
 // errTooLong is for a TMPDIR below which no socket can be bound.
@@ -30,7 +32,7 @@ func LookAt(dir string, id Identity) error {
 	info, err := os.Stat(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return lookAtParent(filepath.Dir(dir), id)
+		return lookAbove(dir, id)
 	case err != nil:
 		return err
 	case !info.IsDir():
@@ -42,19 +44,28 @@ func LookAt(dir string, id Identity) error {
 	return hasRoom(dir)
 }
 
-// lookAtParent tells whether dir could be made there, by id or by us.
-func lookAtParent(parent string, id Identity) error {
-	if errors.Is(mayWrite(parent, id), nil) || errors.Is(mayWrite(parent, Self()), nil) {
+// lookAbove tells whether a missing directory could be made, by id or by us.
+func lookAbove(dir string, id Identity) error {
+	above := filepath.Dir(dir)
+	for !exists(above) {
+		above = filepath.Dir(above)
+	}
+	err := mayWrite(above, id)
+	if err == nil || mayWrite(above, Self()) == nil {
 		return nil
 	}
-	return fmt.Errorf("missing, and cannot be made: %w", mayWrite(parent, id))
+	return fmt.Errorf("missing, and cannot be made in %s: %w", above, err)
 }
 
 // mayWrite asks the kernel with the rights that files are opened with (man 2
 // faccessat2, AT_EACCESS): mode bits alone do not know read-only mounts or ACLs.
 func mayWrite(dir string, id Identity) error {
 	return As(id, func() error {
-		return unix.Faccessat2(unix.AT_FDCWD, dir, unix.W_OK|unix.X_OK, unix.AT_EACCESS)
+		err := unix.Faccessat2(unix.AT_FDCWD, dir, unix.W_OK|unix.X_OK, unix.AT_EACCESS)
+		if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) {
+			return nil // Linux before 5.8, or a seccomp filter: writing will tell
+		}
+		return err
 	})
 }
 
@@ -63,9 +74,9 @@ func hasRoom(dir string) error {
 	if err := unix.Statfs(dir, &st); err != nil {
 		return err
 	}
-	// Some file systems count no inodes and say 0 of 0.
-	if st.Bavail == 0 || (st.Files > 0 && st.Ffree == 0) {
-		return unix.ENOSPC
+	// Some file systems count no blocks or no inodes, and say 0 of 0.
+	if st.Blocks > 0 && st.Bavail < roomNeeded/uint64(max(st.Bsize, 1)) || st.Files > 0 && st.Ffree == 0 {
+		return fmt.Errorf("less than 1 MiB or no inode is free: %w", unix.ENOSPC)
 	}
 	return nil
 }

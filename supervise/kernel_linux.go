@@ -1,10 +1,12 @@
 package supervise
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -65,9 +67,12 @@ func (s *system) start(c Command) (int, error) {
 	return pid, nil
 }
 
-// whyNot makes execve's ENOENT say what is missing: the program, its working
-// directory, or the interpreter in its first line (man 2 execve).
+// whyNot makes what execve says (man 2 execve) name what is missing: ENOENT may mean the
+// program, its working directory, or the interpreter in its first line.
 func whyNot(c Command, err error) error {
+	if errors.Is(err, syscall.ENOEXEC) {
+		return fmt.Errorf("%w: built for another machine, or a script without a #! line", err)
+	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -75,9 +80,23 @@ func whyNot(c Command, err error) error {
 		return fmt.Errorf("its working directory %s is missing", c.Dir)
 	}
 	if _, pathErr := os.Stat(c.Path); pathErr == nil {
-		return errors.New("the interpreter or dynamic loader that it names is missing")
+		return fmt.Errorf("%s is missing", interpreter(c.Path))
 	}
 	return err
+}
+
+// interpreter names what a program's first line wants, for a message.
+func interpreter(path string) string {
+	f, err := os.Open(path)
+	if err != nil {
+		return "its interpreter"
+	}
+	defer func() { _ = f.Close() }()
+	line, _ := bufio.NewReaderSize(f, 256).ReadString('\n')
+	if name, ok := strings.CutPrefix(line, "#!"); ok {
+		return "its interpreter " + strings.TrimSpace(name)
+	}
+	return "the dynamic loader that it names"
 }
 
 func (s *system) reap() (exit exited, ok, childless bool) {
@@ -110,6 +129,7 @@ func (s *system) send(pid int, sig syscall.Signal) {
 	if sig != syscall.SIGTERM {
 		return // only TERM is ever sent to the whole tree as well
 	}
+	_ = syscall.Kill(pid, syscall.SIGCONT) // who is stopped cannot end
 	if p, err := readProcess(pid); err == nil {
 		s.note(p, sig)
 	}
@@ -125,12 +145,24 @@ func (s *system) sendTree(sig syscall.Signal) int {
 		if s.told[sig][p.process] {
 			continue
 		}
-		if sendExactly(p.process, sig) == nil {
-			s.note(p.process, sig)
+		if s.tell(p.process, sig) {
 			n++
 		}
 	}
 	return n
+}
+
+// tell signals one process of the tree, once, and wakes it if it is stopped, since it
+// could not end otherwise.
+func (s *system) tell(p process, sig syscall.Signal) bool {
+	if sendExactly(p, sig) != nil {
+		return false
+	}
+	s.note(p, sig)
+	if sig == syscall.SIGTERM {
+		_ = sendExactly(p, syscall.SIGCONT) // it may be gone by now
+	}
+	return true
 }
 
 // sendBlind is for where /proc is not mounted: as PID 1 everybody in the namespace
@@ -176,8 +208,7 @@ func (s *system) drain(main int, word string, over func()) []int {
 		if err != nil {
 			continue // gone since the look
 		}
-		if sendExactly(p.process, syscall.SIGTERM) == nil {
-			s.note(p.process, syscall.SIGTERM)
+		if s.tell(p.process, syscall.SIGTERM) {
 			pids = append(pids, p.pid)
 			ended = append(ended, wait)
 		}

@@ -126,10 +126,10 @@ func (m *machine) feed(in input) []order {
 		return m.startNext()
 	case started:
 		m.pid = in.pid
-		return []order{emit{Started{m.command(), in.pid, m.state == stepping}}}
+		return []order{emit{Started{m.command(), in.pid, m.inStep()}}}
 	case failed:
 		m.code = startFailure(in.err)
-		return append([]order{emit{StartFailed{m.command(), in.err}}}, m.sweep()...)
+		return append([]order{emit{StartFailed{m.command(), in.err}}}, m.next()...)
 	case exited:
 		return m.exited(in)
 	case settled:
@@ -148,7 +148,7 @@ func (m *machine) feed(in input) []order {
 
 // command is what runs now, or what was to run.
 func (m *machine) command() Command {
-	if m.step < len(m.spec.Steps) {
+	if m.inStep() {
 		return m.spec.Steps[m.step].Command
 	}
 	return m.spec.Service.Command
@@ -156,7 +156,7 @@ func (m *machine) command() Command {
 
 func (m *machine) startNext() []order {
 	m.state = serving
-	if m.step < len(m.spec.Steps) {
+	if m.inStep() {
 		m.state = stepping
 	}
 	return []order{start{m.command()}}
@@ -168,20 +168,28 @@ func (m *machine) exited(in exited) []order {
 	}
 	m.pid = 0
 	m.code = ExitCode(in.status)
-	orders := []order{emit{Exited{m.command(), in.pid, in.status, in.uptime, in.maxRSS, m.asked != 0}}}
-	switch m.state {
-	case stepping:
-		if m.code == 0 || m.spec.Steps[m.step].Optional {
-			m.step++
-			return append(orders, m.startNext()...)
-		}
-		return append(orders, m.sweep()...)
-	case killing:
+	orders := []order{emit{Exited{
+		Command: m.command(), PID: in.pid, Status: in.status, Uptime: in.uptime, MaxRSS: in.maxRSS,
+		Asked: m.asked != 0, Step: m.inStep(),
+	}}}
+	if m.state == killing {
 		return orders
-	default:
-		return append(orders, m.sweep()...)
 	}
+	return append(orders, m.next()...)
 }
+
+// next is what comes when the running child is gone: what follows a step that went well
+// or need not, else the end.
+func (m *machine) next() []order {
+	if m.state == stepping && (m.code == 0 || m.spec.Steps[m.step].Optional) {
+		m.step++
+		return m.startNext()
+	}
+	return m.sweep()
+}
+
+// inStep tells a step from the service.
+func (m *machine) inStep() bool { return m.step < len(m.spec.Steps) }
 
 // sweep ends what the main child left behind, within the grace period.
 func (m *machine) sweep() []order {

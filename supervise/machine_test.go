@@ -152,6 +152,16 @@ func TestMachine(t *testing.T) {
 			state: serving, code: 1,
 		},
 		{
+			name: "an optional step may even fail to start",
+			spec: Spec{Steps: bootstrap(true), Service: server("")},
+			moves: []move{
+				{begun{}, []string{"start bootstrap"}},
+				{failed{syscall.EAGAIN}, []string{"emit supervise.StartFailed", "start server"}},
+				{started{7}, []string{"emit supervise.Started"}},
+			},
+			state: serving, code: 126,
+		},
+		{
 			name: "a step that must not fail ends the run with its code",
 			spec: Spec{Steps: bootstrap(false), Service: server("")},
 			moves: []move{

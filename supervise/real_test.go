@@ -195,6 +195,14 @@ func TestRealSecondStopKillsAtOnce(t *testing.T) {
 	}
 }
 
+// A stopped process has TERM pending and never ends of it.
+func TestRealStoppedLeftoverIsWoken(t *testing.T) {
+	u := startInit(t, nil, "1h", "", `sleep 1000 & kill -STOP $!; exit 3`)
+	if got := u.end(); got != 3 {
+		t.Errorf("exit code %d, want 3", got)
+	}
+}
+
 // The helper is the shell whose $0 is the word; it ends a while after TERM, and the
 // service must not have been told before.
 const serviceWithHelper = `

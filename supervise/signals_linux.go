@@ -22,7 +22,8 @@ const firstRealTime, lastRealTime = 34, 64
 // the kernel drops signals with default action for PID 1 (pid_namespaces(7)), and Go's
 // runtime ends PID 1 with code 2 on a TERM that nobody asked for. Each signal costs a
 // round trip between two threads, so those that only a running child can do something
-// with wait for [Run].
+// with wait for [Run]. What comes in the half millisecond before main, while Go's runtime
+// starts, cannot be caught.
 //
 // Never caught: KILL and STOP cannot be; SEGV, BUS, FPE, ILL, ABRT, TRAP and SYS are
 // faults of ak-init itself; URG is how Go's scheduler preempts; PROF and VTALRM are

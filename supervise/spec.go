@@ -40,7 +40,8 @@ type Identity struct {
 // Step is a child that runs to its end before the service starts.
 type Step struct {
 	Command
-	// Optional means that its failure does not keep the service from starting.
+	// Optional means that its failure, to start even, does not keep the service from
+	// starting.
 	Optional bool
 }
 
@@ -79,6 +80,8 @@ type (
 		MaxRSS int64
 		// Asked is true when a stop signal came before.
 		Asked bool
+		// Step is false for the service.
+		Step bool
 	}
 	// OrphanReaped says that a process that somebody else started, and that was
 	// re-parented to us, ended.
