@@ -347,6 +347,14 @@ func TestRootWorkerGivesItsPlaceToAnotherUser(t *testing.T) {
 			t.Errorf("exit code %d, want %d", code, exitNoPermission)
 		}
 	})
+	t.Run("which it must be allowed to become", func(t *testing.T) {
+		bare := *s
+		bare.wrap = []string{"setpriv", "--bounding-set=-setuid,-setgid", "--inh-caps=-all"}
+		r := bare.start("worker", "--user", "4711")
+		if code := r.exitCode(); code != exitNoPermission || !strings.Contains(r.logs.String(), "capabilities SETUID and SETGID") {
+			t.Errorf("exit code %d, want %d", code, exitNoPermission)
+		}
+	})
 	t.Run("and gets what it needs", func(t *testing.T) {
 		s.must(os.Chown(s.tmpdir, 4711, 4712), os.Chown(s.root+"/media", 4711, 4712)) // data/media is a link to it
 		r := s.start("worker", "--user", "4711:4712")

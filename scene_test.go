@@ -104,6 +104,8 @@ func (s *scene) copySelf() error {
 	if os.Link(self, s.akInit) == nil {
 		return nil
 	}
+	syscall.ForkLock.RLock() // see layout.copyProgram
+	defer syscall.ForkLock.RUnlock()
 	raw, err := os.ReadFile(self)
 	if err != nil {
 		return err

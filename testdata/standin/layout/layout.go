@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // Version is the release that the trees claim to be.
@@ -140,7 +141,11 @@ func (t *tree) program(name, from string) {
 	}
 }
 
+// copyProgram forks nothing meanwhile: a child that another goroutine starts would hold the
+// descriptor for a moment, and who runs the program then gets ETXTBSY (golang/go#22315).
 func copyProgram(to, from string) error {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	source, err := os.Open(from)
 	if err != nil {
 		return err
