@@ -48,10 +48,11 @@ func (a Answer) line() string {
 }
 
 func parseAnswer(line string) (Answer, error) {
-	word, rest, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+	whole, ended := strings.CutSuffix(line, "\n")
+	word, rest, _ := strings.Cut(whole, " ")
 	service, rest, _ := strings.Cut(rest, " ")
 	phase, reason, _ := strings.Cut(rest, ": ")
-	if (word != "yes" && word != "no") || service == "" || phase == "" || !strings.HasSuffix(line, "\n") {
+	if (word != "yes" && word != "no") || service == "" || phase == "" || !ended || strings.ContainsAny(whole, "\r\n") {
 		return Answer{}, fmt.Errorf("the answer makes no sense: %.40q", line)
 	}
 	return Answer{Healthy: word == "yes", Service: service, Phase: Phase(phase), Reason: reason}, nil
