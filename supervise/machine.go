@@ -112,8 +112,8 @@ type machine struct {
 	code int
 	// asked is the first stop signal, 0 for none.
 	asked syscall.Signal
-	// graceSet says that graceOver runs.
-	graceSet bool
+	// graceSet says that graceOver runs; swept that what was left has been told.
+	graceSet, swept bool
 }
 
 // feed takes one input in and gives the orders that follow from it.
@@ -191,15 +191,15 @@ func (m *machine) next() []order {
 // inStep tells a step from the service.
 func (m *machine) inStep() bool { return m.step < len(m.spec.Steps) }
 
-// sweep ends what the main child left behind, within the grace period.
+// sweep ends what the main child left behind, within the grace period. Whether there is
+// anything is known once all the dead are reaped: settled says so.
 func (m *machine) sweep() []order {
 	m.state = sweeping
-	orders := []order{sendTree{syscall.SIGTERM, func(n int) Event { return Swept{n} }}}
-	if !m.graceSet {
-		m.graceSet = true
-		orders = append(orders, setTimer{graceOver, m.spec.Grace})
+	if m.graceSet {
+		return nil
 	}
-	return orders
+	m.graceSet = true
+	return []order{setTimer{graceOver, m.spec.Grace}}
 }
 
 func (m *machine) settled(childless bool) []order {
@@ -209,6 +209,9 @@ func (m *machine) settled(childless bool) []order {
 	case childless:
 		m.state = done
 		return nil
+	case m.state == sweeping && !m.swept:
+		m.swept = true
+		return []order{sendTree{syscall.SIGTERM, func(n int) Event { return Swept{n} }}}
 	case m.state == sweeping:
 		return []order{sendTree{syscall.SIGTERM, nil}} // forked since the last look
 	default:
