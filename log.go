@@ -117,13 +117,13 @@ func (l *logger) event(e supervise.Event) {
 	case supervise.OrphanReaped:
 		l.write(zapcore.DebugLevel, "orphan reaped", append(status(e.Status), num("child", e.PID))...)
 	case supervise.Forwarded:
-		l.info("signal forwarded", str("signal", signalName(e.Signal)), num("child", e.PID))
+		l.info("signal forwarded", str("signal", signalName(e.Signal)), str("sent", signalName(e.Sent)), num("child", e.PID))
 	case supervise.StopBegun:
 		l.info("stop begun", str("signal", signalName(e.Signal)), dur("grace_period", e.Grace), dur("stop_delay", e.StopDelay))
 	case supervise.Draining:
 		l.info("helpers told to finish first", ints("children", e.PIDs))
-	case supervise.TermSent:
-		l.info("child told to stop", num("child", e.PID))
+	case supervise.StopSent:
+		l.info("child told to stop", num("child", e.PID), str("signal", signalName(e.Signal)))
 	case supervise.GraceNearlyOver:
 		l.warn("grace period nearly over, everything told to stop", num("told", e.Told))
 	case supervise.Swept:

@@ -89,7 +89,7 @@ func TestEveryEventHasItsWords(t *testing.T) {
 	events := []supervise.Event{
 		supervise.Started{}, supervise.StartFailed{Err: syscall.ENOENT}, supervise.Exited{}, supervise.OrphanReaped{},
 		supervise.Forwarded{Signal: syscall.Signal(40)}, supervise.StopBegun{Signal: syscall.SIGTERM}, supervise.Draining{PIDs: []int{1, 2}},
-		supervise.TermSent{}, supervise.GraceNearlyOver{}, supervise.Swept{Told: 1}, supervise.Killed{Why: "x"}, supervise.GaveUp{},
+		supervise.StopSent{}, supervise.GraceNearlyOver{}, supervise.Swept{Told: 1}, supervise.Killed{Why: "x"}, supervise.GaveUp{},
 	}
 	for _, e := range events {
 		log.event(e)

@@ -10,13 +10,16 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-envparse"
 	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
 
 	"ak-init/health"
 	"ak-init/prepare"
+	"ak-init/supervise"
 )
 
 // options is what argv, environment and env files say together.
@@ -29,7 +32,8 @@ type options struct {
 	envFiles                    []string
 	grace, stopDelay            time.Duration
 	logFormat, logLevel, output string
-	dryRun, strict              bool
+	dryRun, strict, signalGroup bool
+	rewrite                     map[syscall.Signal]syscall.Signal
 	question                    health.Question
 
 	// env is the environment that children start from: env files below the real one.
@@ -71,6 +75,8 @@ func flagSet(o *options) *pflag.FlagSet {
 	fs.StringVar(&o.user, "user", "", "children run as `NAME|UID[:GID]` (default: authentik for a worker started by root)")
 	fs.DurationVar(&o.grace, "grace-period", 25*time.Second, "from the first stop signal to SIGKILL")
 	fs.DurationVar(&o.stopDelay, "stop-delay", 0, "go on serving, but not ready, before the stop begins")
+	fs.BoolVar(&o.signalGroup, "signal-group", false, "signals go to the child's whole process group")
+	fs.Func("rewrite-signal", "the child gets another signal than ak-init does, or none, as `FROM:TO`, such as TERM:INT, 15:2 or HUP:0; can be given again", o.rewriteSignal)
 	fs.StringVar(&o.logFormat, "log-format", "auto", "`auto|json|console`: console on a terminal, else JSON")
 	fs.StringVar(&o.logLevel, "log-level", "info", "ak-init's own lines: `debug|info|warning|error`")
 	fs.BoolVar(&o.dryRun, "dry-run", false, "print the plan, change nothing, start nothing")
@@ -90,6 +96,42 @@ func flagSet(o *options) *pflag.FlagSet {
 	}
 	fs.BoolP("help", "h", false, "show this text")
 	return fs
+}
+
+// rewriteSignal takes one FROM:TO, or several with commas between them, as a variable
+// in the environment can only be given once.
+func (o *options) rewriteSignal(pairs string) error {
+	for pair := range strings.SplitSeq(pairs, ",") {
+		fromName, toName, ok := strings.Cut(pair, ":")
+		from, fromErr := signalByName(fromName)
+		to, toErr := signalByName(toName)
+		switch {
+		case !ok:
+			return fmt.Errorf("%q is not FROM:TO", pair)
+		case fromErr != nil || from == 0:
+			return fmt.Errorf("%q is no signal", fromName)
+		case toErr != nil:
+			return fmt.Errorf("%q is no signal, nor 0 for none", toName)
+		case !supervise.Heard(from):
+			return fmt.Errorf("%s never reaches ak-init as a signal to hand on", fromName)
+		}
+		if o.rewrite == nil {
+			o.rewrite = map[syscall.Signal]syscall.Signal{}
+		}
+		o.rewrite[from] = to
+	}
+	return nil
+}
+
+// signalByName knows 15, TERM and SIGTERM, in any case; 0 is none.
+func signalByName(name string) (syscall.Signal, error) {
+	if n, err := strconv.Atoi(name); err == nil && n >= 0 && n <= 64 {
+		return syscall.Signal(n), nil
+	}
+	if sig := unix.SignalNum("SIG" + strings.TrimPrefix(strings.ToUpper(name), "SIG")); sig != 0 {
+		return sig, nil
+	}
+	return 0, errors.New("no such signal")
 }
 
 func questionHelp(q health.Question) string {

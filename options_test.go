@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -103,6 +104,22 @@ func TestQuestion(t *testing.T) {
 	}
 }
 
+func TestRewriteSignal(t *testing.T) {
+	want := map[syscall.Signal]syscall.Signal{syscall.SIGTERM: syscall.SIGINT, syscall.SIGHUP: 0, syscall.Signal(40): syscall.SIGUSR1}
+	for _, words := range [][]string{
+		{"server", "--rewrite-signal", "TERM:INT", "--rewrite-signal", "1:0", "--rewrite-signal", "40:sigusr1"},
+		{"server", "--rewrite-signal", "15:2,sighup:0,40:10"},
+	} {
+		o, err := parse(words, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, o.rewrite); diff != "" {
+			t.Errorf("%q (-want +got):\n%s", words, diff)
+		}
+	}
+}
+
 func TestTwinOfAQuestionDoesNotKeepAServerFromStarting(t *testing.T) {
 	if _, err := parse([]string{"server"}, []string{"AK_INIT_STARTED=true"}); err != nil {
 		t.Error(err)
@@ -132,6 +149,9 @@ func TestBadInputIsAUsageErrorThatNamesIt(t *testing.T) {
 		{"a question for a server", []string{"server", "--ready"}, nil, []string{"--ready"}},
 		{"health of what", []string{"healthcheck", "cake"}, nil, []string{`"cake"`}},
 		{"stop delay beyond the grace period", []string{"server", "--stop-delay", "1h"}, nil, []string{"--stop-delay", "25s"}},
+		{"a rewriting without its half", []string{"server", "--rewrite-signal", "TERM"}, nil, []string{"--rewrite-signal", `"TERM" is not FROM:TO`}},
+		{"a signal that nobody knows", []string{"server", "--rewrite-signal", "TERM:FOO"}, nil, []string{`"FOO" is no signal`}},
+		{"a signal that cannot be caught", []string{"server"}, []string{"AK_INIT_REWRITE_SIGNAL=KILL:TERM"}, []string{"AK_INIT_REWRITE_SIGNAL", "KILL never reaches"}},
 		{"a log format of its own", []string{"server", "--log-format", "xml"}, nil, []string{"--log-format", "json"}},
 		{"no time to stop in", []string{"server", "--grace-period", "0s"}, nil, []string{"--grace-period"}},
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -36,6 +37,7 @@ type plan struct {
 	Health       healthPlan       `json:"health"`
 	GracePeriod  string           `json:"grace_period"`
 	StopDelay    string           `json:"stop_delay"`
+	Signals      signalPlan       `json:"signals"`
 	Warnings     []string         `json:"warnings"`
 
 	verb authentik.Verb
@@ -50,6 +52,15 @@ type variable struct {
 	Name   string `json:"name"`
 	Value  string `json:"value"`
 	Origin string `json:"origin"`
+}
+
+// signalPlan is how signals are handed on.
+type signalPlan struct {
+	Group bool `json:"group"`
+	// Rewrite maps names to names; an empty one drops.
+	Rewrite map[string]string `json:"rewrite,omitempty"`
+
+	rewrite map[syscall.Signal]syscall.Signal
 }
 
 // tempDir is a directory that could be TMPDIR.
@@ -112,6 +123,7 @@ func makePlan(o options, f facts) (plan, error) {
 		Health:      planHealth(verb, f, chosen.Path),
 		GracePeriod: o.grace.String(),
 		StopDelay:   o.stopDelay.String(),
+		Signals:     planSignals(o),
 		Warnings:    append(generalWarnings(o, f), warnings...),
 		verb:        verb,
 		drops:       f.identity.UID != f.self.UID || f.identity.GID != f.self.GID,
@@ -160,6 +172,20 @@ func generalWarnings(o options, f facts) []string {
 		warnings = append(warnings, name+" belongs to no flag of ak-init and is ignored")
 	}
 	return warnings
+}
+
+func planSignals(o options) signalPlan {
+	s := signalPlan{Group: o.signalGroup, rewrite: o.rewrite}
+	for from, to := range o.rewrite {
+		if s.Rewrite == nil {
+			s.Rewrite = map[string]string{}
+		}
+		s.Rewrite[signalName(from)] = ""
+		if to != 0 {
+			s.Rewrite[signalName(from)] = signalName(to)
+		}
+	}
+	return s
 }
 
 func planHealth(verb authentik.Verb, f facts, tmpdir string) healthPlan {
@@ -326,6 +352,8 @@ func (p *plan) spec() supervise.Spec {
 		Service:   supervise.Service{Command: command(p.Service), Drain: p.Drain},
 		Grace:     p.grace,
 		StopDelay: p.stopDelay,
+		Group:     p.Signals.Group,
+		Rewrite:   p.Signals.rewrite,
 	}
 	for _, step := range p.Steps {
 		s.Steps = append(s.Steps, supervise.Step{Command: command(step), Optional: step.Optional})

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -55,6 +58,9 @@ func show(p plan, output string, w io.Writer) error {
 	if p.Drain != "" {
 		row("stop", p.Drain+" finishes first", "")
 	}
+	for _, line := range p.Signals.lines() {
+		row("signals", line, "")
+	}
 	row("grace period", p.GracePeriod, "stop delay "+p.StopDelay)
 	row("health", "http://"+p.Health.Addresses[0]+p.Health.Ready, "asked through "+p.Health.Socket)
 	for _, warning := range p.Warnings {
@@ -72,6 +78,17 @@ func how(d prepare.Dir) string {
 	default:
 		return "made if it can be"
 	}
+}
+
+func (s signalPlan) lines() []string {
+	var lines []string
+	if s.Group {
+		lines = append(lines, "to the process group")
+	}
+	for _, from := range slices.Sorted(maps.Keys(s.Rewrite)) {
+		lines = append(lines, from+" is handed on as "+cmp.Or(s.Rewrite[from], "nothing"))
+	}
+	return lines
 }
 
 // quoted shows where one argument ends and the next begins.

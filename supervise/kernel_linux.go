@@ -121,15 +121,20 @@ func (s *system) reap() (exit exited, ok, childless bool) {
 	}
 }
 
-// send needs no pidfd: pid is our own child and not reaped, so it is still its own.
-func (s *system) send(pid int, sig syscall.Signal) {
+// send needs no pidfd: pid is our own child and not reaped, so it is still its own, and
+// so is the process group that it leads.
+func (s *system) send(pid int, sig syscall.Signal, group bool) {
+	target := pid
+	if group {
+		target = -pid
+	}
 	// It may be a zombie, which is fine, or have another uid without CAP_KILL, which
 	// nobody can help.
-	_ = syscall.Kill(pid, sig)
+	_ = syscall.Kill(target, sig)
 	if sig != syscall.SIGTERM {
 		return // only TERM is ever sent to the whole tree as well
 	}
-	_ = syscall.Kill(pid, syscall.SIGCONT) // who is stopped cannot end
+	_ = syscall.Kill(target, syscall.SIGCONT) // who is stopped cannot end
 	if p, err := readProcess(pid); err == nil {
 		s.note(p, sig)
 	}

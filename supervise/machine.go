@@ -1,6 +1,7 @@
 package supervise
 
 import (
+	"cmp"
 	"errors"
 	"io/fs"
 	"syscall"
@@ -71,8 +72,9 @@ type order interface{ order() }
 type (
 	start struct{ command Command }
 	send  struct {
-		pid int
-		sig syscall.Signal
+		pid   int
+		sig   syscall.Signal
+		group bool
 	}
 	// sendTree goes to every descendant that has not had this signal yet; told
 	// makes the event, nil none.
@@ -110,8 +112,8 @@ type machine struct {
 	pid int
 	// code is the exit code when done.
 	code int
-	// asked is the first stop signal, 0 for none.
-	asked syscall.Signal
+	// asked is the first stop signal, 0 for none; stopWith is what the child gets for it.
+	asked, stopWith syscall.Signal
 	// graceSet says that graceOver runs; swept that what was left has been told.
 	graceSet, swept bool
 }
@@ -220,16 +222,26 @@ func (m *machine) settled(childless bool) []order {
 }
 
 func (m *machine) signalled(sig syscall.Signal) []order {
-	if !isStop(sig) {
-		if m.pid == 0 {
-			return nil
-		}
-		return []order{send{m.pid, sig}, emit{Forwarded{sig, m.pid}}}
+	sent, rewritten := m.spec.Rewrite[sig]
+	switch {
+	case rewritten && sent == 0:
+		return nil
+	case isStop(sig) || isStop(sent):
+		return m.stopSignalled(sig, cmp.Or(sent, syscall.SIGTERM))
+	case m.pid == 0:
+		return nil
 	}
+	sent = cmp.Or(sent, sig)
+	return []order{m.toChild(sent), emit{Forwarded{sig, sent, m.pid}}}
+}
+
+func (m *machine) toChild(sig syscall.Signal) order { return send{m.pid, sig, m.spec.Group} }
+
+func (m *machine) stopSignalled(sig, stopWith syscall.Signal) []order {
 	if m.asked != 0 {
 		return m.kill("second stop signal")
 	}
-	m.asked = sig
+	m.asked, m.stopWith = sig, stopWith
 	begun := emit{StopBegun{sig, m.spec.Grace, m.spec.StopDelay}}
 	switch m.state {
 	case idle:
@@ -270,7 +282,7 @@ func (m *machine) drain() []order {
 
 func (m *machine) term() []order {
 	m.state = stopping
-	return []order{send{m.pid, syscall.SIGTERM}, emit{TermSent{m.pid}}}
+	return []order{m.toChild(m.stopWith), emit{StopSent{m.pid, m.stopWith}}}
 }
 
 func (m *machine) expired(t timer) []order {

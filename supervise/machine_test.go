@@ -18,7 +18,11 @@ func words(orders []order) []string {
 		case start:
 			out = append(out, "start "+o.command.Name)
 		case send:
-			out = append(out, fmt.Sprintf("send %d %d", o.sig, o.pid))
+			target := o.pid
+			if o.group {
+				target = -o.pid
+			}
+			out = append(out, fmt.Sprintf("send %d %d", o.sig, target))
 		case sendTree:
 			out = append(out, fmt.Sprintf("tree %d", o.sig))
 		case drain:
@@ -100,7 +104,7 @@ func TestMachine(t *testing.T) {
 			spec: Spec{Service: server("gunicorn"), Grace: 10 * time.Second},
 			moves: append(startServer[:2:2],
 				move{signalled{term}, []string{"emit supervise.StopBegun", "timer 1 8s", "timer 2 10s", "drain 7 gunicorn"}},
-				move{drained{}, []string{"send 15 7", "emit supervise.TermSent"}},
+				move{drained{}, []string{"send 15 7", "emit supervise.StopSent"}},
 				move{exited{pid: 7, status: withCode(0)}, []string{"emit supervise.Exited"}},
 				move{settled{true}, nil},
 			),
@@ -112,7 +116,7 @@ func TestMachine(t *testing.T) {
 			moves: append(startServer[:2:2],
 				move{signalled{intr}, []string{"emit supervise.StopBegun", "timer 1 8s", "timer 2 10s", "timer 0 2s"}},
 				move{signalled{hup}, []string{"send 1 7", "emit supervise.Forwarded"}},
-				move{expired{delayOver}, []string{"send 15 7", "emit supervise.TermSent"}},
+				move{expired{delayOver}, []string{"send 15 7", "emit supervise.StopSent"}},
 			),
 			state: stopping,
 		},
@@ -133,12 +137,42 @@ func TestMachine(t *testing.T) {
 			name: "near the end of the grace period the whole tree is told, at its end killed",
 			spec: Spec{Service: server(""), Grace: 10 * time.Second},
 			moves: append(startServer[:2:2],
-				move{signalled{term}, []string{"emit supervise.StopBegun", "timer 1 8s", "timer 2 10s", "send 15 7", "emit supervise.TermSent"}},
+				move{signalled{term}, []string{"emit supervise.StopBegun", "timer 1 8s", "timer 2 10s", "send 15 7", "emit supervise.StopSent"}},
 				move{expired{graceNearlyOver}, []string{"tree 15"}},
 				move{expired{graceOver}, []string{"tree 9", "timer 3 2s"}},
 				move{expired{killOver}, []string{"emit supervise.GaveUp"}},
 			),
 			state: done, code: 137,
+		},
+		{
+			name: "to the group, where that is wanted",
+			spec: Spec{Service: server(""), Grace: 10 * time.Second, Group: true},
+			moves: append(startServer[:2:2],
+				move{signalled{hup}, []string{"send 1 -7", "emit supervise.Forwarded"}},
+				move{signalled{term}, []string{"emit supervise.StopBegun", "timer 1 8s", "timer 2 10s", "send 15 -7", "emit supervise.StopSent"}},
+			),
+			state: stopping,
+		},
+		{
+			name: "a rewritten stop signal still stops, with what it is rewritten to",
+			spec: Spec{Service: server(""), Grace: 10 * time.Second, Rewrite: map[syscall.Signal]syscall.Signal{term: syscall.SIGQUIT}},
+			moves: append(startServer[:2:2],
+				move{signalled{term}, []string{"emit supervise.StopBegun", "timer 1 8s", "timer 2 10s", "send 3 7", "emit supervise.StopSent"}},
+				move{signalled{intr}, []string{"tree 9", "timer 3 2s"}},
+			),
+			state: killing,
+		},
+		{
+			name: "a signal is rewritten, dropped, or made a stop",
+			spec: Spec{Service: server(""), Grace: 10 * time.Second, Rewrite: map[syscall.Signal]syscall.Signal{
+				hup: syscall.SIGUSR1, intr: 0, syscall.SIGUSR2: syscall.SIGQUIT,
+			}},
+			moves: append(startServer[:2:2],
+				move{signalled{hup}, []string{"send 10 7", "emit supervise.Forwarded"}},
+				move{signalled{intr}, nil},
+				move{signalled{syscall.SIGUSR2}, []string{"emit supervise.StopBegun", "timer 1 8s", "timer 2 10s", "send 3 7", "emit supervise.StopSent"}},
+			),
+			state: stopping,
 		},
 		{
 			name: "steps come first, an optional one may fail",
@@ -178,7 +212,7 @@ func TestMachine(t *testing.T) {
 			moves: []move{
 				{begun{}, []string{"start bootstrap"}},
 				{started{6}, []string{"emit supervise.Started"}},
-				{signalled{term}, []string{"emit supervise.StopBegun", "timer 1 8s", "timer 2 10s", "send 15 6", "emit supervise.TermSent"}},
+				{signalled{term}, []string{"emit supervise.StopBegun", "timer 1 8s", "timer 2 10s", "send 15 6", "emit supervise.StopSent"}},
 				{exited{pid: 6, status: bySignal(term)}, []string{"emit supervise.Exited"}},
 				{settled{true}, nil},
 			},

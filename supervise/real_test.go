@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -21,7 +22,13 @@ import (
 // from the test's own children. It writes one line for each event.
 const initRole = "AK_INIT_TEST_INIT"
 
+const reportRole = "AK_INIT_TEST_REPORT"
+
 func TestMain(m *testing.M) {
+	if os.Getenv(reportRole) != "" {
+		report()
+		return
+	}
 	if os.Getenv(initRole) != "" {
 		os.Exit(beInit())
 	}
@@ -47,6 +54,23 @@ func beInit() int {
 	return Run(spec, caught, func(e Event) {
 		fmt.Fprintf(os.Stderr, "event %T %+v\n", e, withoutCommand(e))
 	})
+}
+
+// report is a child that says which signals it gets, until TERM.
+func report() {
+	got := make(chan os.Signal, 64)
+	for n := syscall.Signal(1); n <= 64; n++ {
+		if n != syscall.SIGURG && n != syscall.SIGCHLD {
+			signal.Notify(got, n)
+		}
+	}
+	fmt.Fprintln(os.Stderr, "ready")
+	for sig := range got {
+		fmt.Fprintf(os.Stderr, "got %d\n", sig)
+		if sig == syscall.SIGTERM {
+			return
+		}
+	}
 }
 
 // withoutCommand keeps the environment out of the lines.
@@ -80,7 +104,9 @@ func startInit(t *testing.T, wrap []string, grace, drain, script string) *underI
 	}
 	argv := slices.Concat(wrap, []string{self, grace, drain, "sh", "-c", script})
 	cmd := exec.CommandContext(t.Context(), argv[0], argv[1:]...)
-	cmd.Env = append(os.Environ(), initRole+"=1", "DIR="+t.TempDir())
+	dir := t.TempDir()
+	cmd.Env = append(os.Environ(), initRole+"=1", "DIR="+dir, "SELF="+self)
+	t.Cleanup(func() { killAll("DIR=" + dir) })
 	u := &underInit{Cmd: cmd, t: t}
 	cmd.Stdout = &u.out
 	// A pipe of our own: what outlives the init must not keep Wait from coming back.
@@ -98,18 +124,29 @@ func startInit(t *testing.T, wrap []string, grace, drain, script string) *underI
 	return u
 }
 
-// await reads events until one matches.
-func (u *underInit) await(pattern string) {
-	u.t.Helper()
-	re := regexp.MustCompile(pattern)
-	for u.events.Scan() {
-		line := u.events.Text()
-		fmt.Fprintln(&u.seen, line)
-		if re.MatchString(line) {
-			return
+// killAll ends what a failed test left behind: processes with this in their environment.
+func killAll(entry string) {
+	files, _ := filepath.Glob("/proc/[0-9]*/environ") // the pattern is sound
+	for _, file := range files {
+		raw, err := os.ReadFile(file)
+		pid, numErr := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+		if err == nil && numErr == nil && bytes.Contains(raw, []byte("\x00"+entry+"\x00")) {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
 	}
-	u.t.Fatalf("%q never came; seen:\n%s", pattern, u.seen.String())
+}
+
+// await reads events until each pattern has matched one, in any order.
+func (u *underInit) await(patterns ...string) {
+	u.t.Helper()
+	for len(patterns) > 0 {
+		if !u.events.Scan() {
+			u.t.Fatalf("%q never came; seen:\n%s", patterns, u.seen.String())
+		}
+		line := u.events.Text()
+		fmt.Fprintln(&u.seen, line)
+		patterns = slices.DeleteFunc(patterns, func(p string) bool { return regexp.MustCompile(p).MatchString(line) })
+	}
 }
 
 // end reads the rest and gives the init's exit code.
@@ -192,6 +229,52 @@ func TestRealSecondStopKillsAtOnce(t *testing.T) {
 	u.signal(syscall.SIGTERM)
 	if got := u.end(); got != 137 {
 		t.Errorf("exit code %d, want 137", got)
+	}
+}
+
+func TestRealEverySignalThatIsHeardArrives(t *testing.T) {
+	u := startInit(t, nil, "5s", "", `exec env `+reportRole+`=1 "$SELF"`)
+	u.await("^ready", "Started")
+	for n := syscall.Signal(1); n <= 64; n++ {
+		if Heard(n) && !isStop(n) {
+			u.signal(n)
+			u.await(fmt.Sprintf("^got %d$", n))
+		}
+	}
+	u.signal(syscall.SIGTERM)
+	u.await("^got 15$")
+	if got := u.end(); got != 0 {
+		t.Errorf("exit code %d, want 0", got)
+	}
+}
+
+// docs/signals.md has a row for each signal, and says of those that are handed on that
+// they are.
+func TestSignalsDocument(t *testing.T) {
+	raw, err := os.ReadFile("../docs/signals.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := map[syscall.Signal]string{}
+	for _, row := range regexp.MustCompile(`(?m)^\|[^|]*\| ([\d, ]+|\d+ to \d+) \| ([^|]*) \|`).FindAllStringSubmatch(string(raw), -1) {
+		first, last, isRange := strings.Cut(row[1], " to ")
+		for text := range strings.SplitSeq(first, ", ") {
+			n, err := strconv.Atoi(strings.TrimSpace(text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			rows[syscall.Signal(n)] = row[2]
+			for to, err := strconv.Atoi(last); isRange && err == nil && n < to; {
+				n++
+				rows[syscall.Signal(n)] = row[2]
+			}
+		}
+	}
+	for n := syscall.Signal(1); n <= 64; n++ {
+		handedOn := Heard(n) && !isStop(n)
+		if row, ok := rows[n]; !ok || (row == "handed on") != handedOn {
+			t.Errorf("signal %d: the row says %q, handed on: %t", n, row, handedOn)
+		}
 	}
 }
 

@@ -15,8 +15,8 @@ type kernel interface {
 	// reap takes one dead child, if there is one. childless is true when there is
 	// no child at all, dead or alive, and so no descendant either.
 	reap() (exit exited, ok, childless bool)
-	// send signals a child that has not been reaped.
-	send(pid int, sig syscall.Signal)
+	// send signals a child that has not been reaped, or its process group.
+	send(pid int, sig syscall.Signal, group bool)
 	// sendTree signals every descendant that has not had this signal, and gives
 	// how many that were.
 	sendTree(sig syscall.Signal) int
@@ -109,7 +109,7 @@ func (r *runner) carryOut(o order) {
 		}
 		r.feed(started{pid})
 	case send:
-		r.kernel.send(o.pid, o.sig)
+		r.kernel.send(o.pid, o.sig, o.group)
 	case sendTree:
 		n := r.kernel.sendTree(o.sig)
 		if o.told != nil {

@@ -50,7 +50,7 @@ func (k *fakeKernel) die(status syscall.WaitStatus) {
 	k.caught.child <- syscall.SIGCHLD
 }
 
-func (k *fakeKernel) send(pid int, sig syscall.Signal) {
+func (k *fakeKernel) send(pid int, sig syscall.Signal, _ bool) {
 	k.note("send %d to %d", sig, pid)
 	if sig == term && k.stopsAfter >= 0 {
 		time.AfterFunc(k.stopsAfter, func() { k.die(0) })

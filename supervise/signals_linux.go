@@ -3,6 +3,7 @@ package supervise
 import (
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 )
 
@@ -14,9 +15,10 @@ type Signals struct {
 	child chan os.Signal
 }
 
-// Real-time signals as the kernel counts them; 32 and 33 are the C library's own
-// (signal(7), Real-time signals).
-const firstRealTime, lastRealTime = 34, 64
+// Real-time signals as the kernel counts them; 32 to 34 are the C libraries' own
+// (signal(7), Real-time signals; musl uses 34), and Go hands none of these on
+// (runtime/sigtab_linux_generic.go).
+const firstRealTime, lastRealTime = 35, 64
 
 // Catch starts to catch what would end ak-init. It is the first thing that main does:
 // the kernel drops signals with default action for PID 1 (pid_namespaces(7)), and Go's
@@ -30,7 +32,7 @@ const firstRealTime, lastRealTime = 34, 64
 // timers of a process's own; TSTP is left to stop ak-init.
 func Catch() *Signals {
 	s := &Signals{forward: make(chan os.Signal, 64), child: make(chan os.Signal, 1)}
-	signal.Notify(s.forward, syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP)
+	signal.Notify(s.forward, atOnce()...)
 	// A log reader that goes away must not end PID 1: without this, writing to a
 	// closed fd 1 or 2 kills the process (os/signal, SIGPIPE).
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
@@ -42,13 +44,25 @@ func (s *Signals) catchDeaths() { signal.Notify(s.child, syscall.SIGCHLD) }
 
 // catchRest comes when a child is there to have them. Until then Go's runtime catches
 // these and does nothing (os/signal, Default behavior of signals).
-func (s *Signals) catchRest() {
-	rest := []os.Signal{
+func (s *Signals) catchRest() { signal.Notify(s.forward, withAChild()...) }
+
+func atOnce() []os.Signal {
+	return []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP}
+}
+
+func withAChild() []os.Signal {
+	signals := []os.Signal{
 		syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH, syscall.SIGCONT, syscall.SIGTTIN,
 		syscall.SIGTTOU, syscall.SIGALRM, syscall.SIGIO, syscall.SIGPWR,
 	}
 	for n := firstRealTime; n <= lastRealTime; n++ {
-		rest = append(rest, syscall.Signal(n))
+		signals = append(signals, syscall.Signal(n))
 	}
-	signal.Notify(s.forward, rest...)
+	return signals
+}
+
+// Heard tells whether a signal to ak-init is acted upon or handed on. docs/signals.md
+// says what becomes of each, and why.
+func Heard(sig syscall.Signal) bool {
+	return slices.Contains(atOnce(), os.Signal(sig)) || slices.Contains(withAChild(), os.Signal(sig))
 }

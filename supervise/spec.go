@@ -15,6 +15,12 @@ type Spec struct {
 	// StopDelay is how long the service goes on serving after the first stop
 	// signal, so that load balancers can turn away from it. It is part of Grace.
 	StopDelay time.Duration
+	// Group sends what is meant for the running child to its whole process group.
+	Group bool
+	// Rewrite says what the running child gets in the place of a signal; 0 drops it. A
+	// stop signal that is rewritten still starts the stop, unless it is dropped, and so
+	// does one that is rewritten to a stop signal.
+	Rewrite map[syscall.Signal]syscall.Signal
 }
 
 // Command is one process, fully resolved: nothing is looked up any more.
@@ -89,10 +95,10 @@ type (
 		PID    int
 		Status syscall.WaitStatus
 	}
-	// Forwarded says that a signal was handed to the running child.
+	// Forwarded says that a signal was handed to the running child, as Sent.
 	Forwarded struct {
-		Signal syscall.Signal
-		PID    int
+		Signal, Sent syscall.Signal
+		PID          int
 	}
 	// StopBegun says that a stop signal came and the stop sequence runs.
 	StopBegun struct {
@@ -101,8 +107,11 @@ type (
 	}
 	// Draining says that these helpers were told to end first.
 	Draining struct{ PIDs []int }
-	// TermSent says that the main child was told to end.
-	TermSent struct{ PID int }
+	// StopSent says that the running child was told to end.
+	StopSent struct {
+		PID    int
+		Signal syscall.Signal
+	}
 	// GraceNearlyOver says that the whole tree was told to end.
 	GraceNearlyOver struct{ Told int }
 	// Swept says that the main child is gone and the rest was told to end.
@@ -124,7 +133,7 @@ func (OrphanReaped) event()    {}
 func (Forwarded) event()       {}
 func (StopBegun) event()       {}
 func (Draining) event()        {}
-func (TermSent) event()        {}
+func (StopSent) event()        {}
 func (GraceNearlyOver) event() {}
 func (Swept) event()           {}
 func (Killed) event()          {}
