@@ -40,8 +40,9 @@ func apply(p plan) (*prepared, error) {
 	r := &prepared{}
 	r.take(prepare.MakeShared(slashTmp), slashTmp)
 	tempDir, rest := p.Directories[0], p.Directories[1:]
-	if out := tempDir.Make(p.Identity); out.Fault != nil {
-		r.made = append(r.made, out.Made...)
+	out := tempDir.Make(p.Identity)
+	r.take(out, tempDir.Path)
+	if out.Fault != nil {
 		return r, refuse(exitCannotWrite, tempDirError{out.Fault})
 	}
 	r.claimDir(p.Health.Dir)

@@ -6,9 +6,8 @@ import (
 	"io"
 	"os"
 	"path"
-	"path/filepath"
-	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -78,14 +77,17 @@ func verbs(o options) []string {
 func askAround(o options, dirs []string, uid int) []health.Answer {
 	deadline := time.Now().Add(askTimeout)
 	for _, dir := range dirs {
+		verbs := verbs(o)
+		heard := make([]*health.Answer, len(verbs))
+		var askers sync.WaitGroup
+		for i, verb := range verbs {
+			askers.Go(func() { heard[i] = askFirst(runtimeDirs(dir, uid, verb), o.question, verb, deadline) })
+		}
+		askers.Wait()
 		var answers []health.Answer
-		for _, verb := range verbs(o) {
-			own := []string{runtimeDir(dir, uid, verb)}
-			if uid == 0 {
-				own = append(own, othersDirs(dir, verb)...)
-			}
-			if a, ok := askFirst(own, o.question, verb, deadline); ok {
-				answers = append(answers, a)
+		for _, a := range heard {
+			if a != nil {
+				answers = append(answers, *a)
 			}
 		}
 		if len(answers) > 0 {
@@ -95,30 +97,39 @@ func askAround(o options, dirs []string, uid int) []health.Answer {
 	return nil
 }
 
-// othersDirs are the runtime directories of other uids, each owned by the uid that is
+// runtimeDirs are ours, and for root those of other uids, each owned by the uid that is
 // in its name.
-func othersDirs(dir, verb string) []string {
-	all, _ := filepath.Glob(path.Join(dir, "ak-init-*-"+verb)) // the pattern is sound
-	return slices.DeleteFunc(all, func(name string) bool {
+func runtimeDirs(dir string, uid int, verb string) []string {
+	dirs := []string{runtimeDir(dir, uid, verb)}
+	if uid != 0 {
+		return dirs
+	}
+	entries, _ := os.ReadDir(dir) // what cannot be read holds nobody to ask
+	for _, e := range entries {
+		name := path.Join(dir, e.Name())
 		var st unix.Stat_t
-		return unix.Lstat(name, &st) != nil || name != runtimeDir(dir, int(st.Uid), verb)
-	})
+		if strings.HasPrefix(e.Name(), "ak-init-") && unix.Lstat(name, &st) == nil && name == runtimeDir(dir, int(st.Uid), verb) {
+			dirs = append(dirs, name)
+		}
+	}
+	return dirs
 }
 
-// askFirst asks the first of these directories' sockets behind which somebody is.
-func askFirst(dirs []string, q health.Question, verb string, deadline time.Time) (health.Answer, bool) {
+// askFirst asks the first of these directories' sockets behind which somebody is; nil
+// where nobody is.
+func askFirst(dirs []string, q health.Question, verb string, deadline time.Time) *health.Answer {
 	for _, dir := range dirs {
 		a, err := health.Ask(path.Join(dir, socketName), q, max(time.Until(deadline), time.Millisecond))
 		switch {
 		case err == nil:
-			return a, true
+			return &a
 		case errors.Is(err, health.ErrNobody):
 			continue
 		default:
-			return health.Answer{Service: verb, Phase: "unknown", Reason: err.Error()}, true
+			return &health.Answer{Service: verb, Phase: "unknown", Reason: err.Error()}
 		}
 	}
-	return health.Answer{}, false
+	return nil
 }
 
 // askAuthentik does what "authentik healthcheck MODE" does (cmd/server/healthcheck.go,

@@ -469,6 +469,22 @@ func TestTempDirThatCannotBeWrittenAfterAll(t *testing.T) {
 	})
 }
 
+// What was made for a start that is refused goes again.
+func TestRefusalLeavesNothing(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.env = append(s.env, "TMPDIR="+s.dir+"/x/tmp", "PROMETHEUS_MULTIPROC_DIR="+s.dir+"/y/metrics", "AK_INIT_NO_FLAG=1")
+	r := s.start("server", "--strict")
+	if code := r.exitCode(); code != exitConfig {
+		t.Errorf("exit code %d, want %d", code, exitConfig)
+	}
+	for _, dir := range []string{"/x", "/y"} {
+		if _, err := os.Stat(s.dir + dir); err == nil {
+			t.Errorf("%s was left", dir)
+		}
+	}
+}
+
 // Server and worker in one TMPDIR: the mode file is whose it was last.
 func TestModeFileOfAnotherStays(t *testing.T) {
 	t.Parallel()
@@ -487,13 +503,12 @@ func TestWhatIsThereIsToldAllAtOnce(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
 	asNobody(t, s)
-	s.must(os.Remove(s.root+"/data/media"), os.Mkdir(s.root+"/data/media", 0o755))
 	s.env = append(s.env, "PROMETHEUS_MULTIPROC_DIR="+s.root+"/certs", "AUTHENTIK_STORAGE__REPORTS__FILE__PATH="+s.root+"/bin")
 	r := s.start("server", "--log-format", "console")
 	if code := r.exitCode(); code != exitCannotWrite {
 		t.Errorf("exit code %d", code)
 	}
-	for _, path := range []string{"/certs (metric files)", "/data (uploads)", "/data/media (uploads)", "/bin (uploads)"} {
+	for _, path := range []string{"/certs (metric files)", "/data (uploads)", "/bin (uploads)"} {
 		if !strings.Contains(r.logs.String(), s.root+path) {
 			t.Errorf("nothing about %s in\n%s", path, r.logs.String())
 		}

@@ -232,12 +232,6 @@ func (q *queue) close() {
 // prepared says what was changed on this machine, and what can be lived with, or refuses
 // to where strict is set.
 func (l *logger) prepared(p plan, r *prepared, strict bool) error {
-	for _, dir := range r.made {
-		l.info("directory made", str("path", dir))
-	}
-	for _, dir := range r.given {
-		l.info("directory given to the children's user", str("path", dir), num("uid", p.Identity.UID), num("gid", p.Identity.GID))
-	}
 	var all []error
 	for _, w := range p.Warnings {
 		all = append(all, errors.New(w))
@@ -246,8 +240,19 @@ func (l *logger) prepared(p plan, r *prepared, strict bool) error {
 	if strict && len(all) > 0 {
 		return refuse(exitConfig, all...)
 	}
+	for _, dir := range r.made {
+		l.info("directory made", str("path", dir))
+	}
+	l.changed(p, r.given)
 	for _, w := range all {
 		l.warn(oneLine(w))
 	}
 	return nil
+}
+
+// changed says which directories have another owner now, which nothing undoes.
+func (l *logger) changed(p plan, given []string) {
+	for _, dir := range given {
+		l.info("directory given to the children's user", str("path", dir), num("uid", p.Identity.UID), num("gid", p.Identity.GID))
+	}
 }

@@ -74,6 +74,7 @@ func start(opts options, caught *supervise.Signals, log *logger, stdout *os.File
 		if err == nil {
 			return launch(plan, ready, caught, log), nil
 		}
+		log.changed(plan, ready.given)
 		ready.undo()
 		fault, ok := errors.AsType[tempDirError](err)
 		if !ok || plan.TempDir.explicit {
@@ -85,7 +86,7 @@ func start(opts options, caught *supervise.Signals, log *logger, stdout *os.File
 
 func usageFault(r *refusal, stderr *os.File) int {
 	for _, fault := range r.faults {
-		_, _ = fmt.Fprintln(stderr, "ak-init:", oneLine(fault))
+		_, _ = fmt.Fprintln(careless(stderr.Fd()), "ak-init:", oneLine(fault))
 	}
 	return r.code
 }

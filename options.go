@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"cmp"
 	"errors"
@@ -147,8 +148,8 @@ func questionHelp(q health.Question) string {
 func parse(args, environ []string) (options, error) {
 	o := options{env: asMap(environ), fromFile: map[string]string{}, given: map[string]string{}}
 	fs := flagSet(&o)
-	if len(args) > 0 {
-		o.command = args[0] // for the exit code of a usage error
+	if slices.Contains(args, "healthcheck") {
+		o.command = "healthcheck" // whose usage errors have another exit code
 	}
 	if err := fs.Parse(args); err != nil {
 		return o, usageError(err)
@@ -157,6 +158,7 @@ func parse(args, environ []string) (options, error) {
 	if help, _ := fs.GetBool("help"); help {
 		words = []string{"help"}
 	}
+	o.command = ""
 	if len(words) > 0 {
 		o.command, o.args = words[0], words[1:]
 	}
@@ -187,11 +189,12 @@ func usageError(err error) error {
 func (o *options) twins(fs *pflag.FlagSet, env map[string]string, origin string) error {
 	var bad error
 	known := map[string]bool{}
+	asked := o.question != "" // by what beats env: the three questions are one setting
 	fs.VisitAll(func(f *pflag.Flag) {
 		twin := twinPrefix + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
 		known[twin] = true
 		value := env[twin]
-		if o.given[f.Name] != "" || value == "" || bad != nil || f.Name == "help" {
+		if o.given[f.Name] != "" || value == "" || bad != nil || f.Name == "help" || asked && isQuestion(f.Name) {
 			return
 		}
 		if err := fs.Set(f.Name, value); err != nil {
@@ -200,14 +203,20 @@ func (o *options) twins(fs *pflag.FlagSet, env map[string]string, origin string)
 		}
 		o.given[f.Name] = twin + " from the " + origin
 	})
-	for _, name := range slices.Sorted(maps.Keys(env)) {
-		// Kubernetes' service links make AK_INIT_PORT and AK_INIT_SERVICE_HOST for a
-		// service that is called ak-init.
-		if strings.HasPrefix(name, twinPrefix) && !known[name] && !strings.Contains(name, "_PORT") && !strings.Contains(name, "_SERVICE_") {
-			o.unknown = append(o.unknown, name)
-		}
-	}
+	o.unknown = append(o.unknown, strays(env, known)...)
 	return bad
+}
+
+func isQuestion(flag string) bool {
+	return slices.Contains([]health.Question{health.Live, health.Ready, health.Started}, health.Question(flag))
+}
+
+// strays are variables that look like twins and are none. Kubernetes' service links make
+// AK_INIT_PORT and AK_INIT_SERVICE_HOST for a service that is called ak-init.
+func strays(env map[string]string, known map[string]bool) []string {
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(env)), func(name string) bool {
+		return !strings.HasPrefix(name, twinPrefix) || known[name] || strings.Contains(name, "_PORT") || strings.Contains(name, "_SERVICE_")
+	})
 }
 
 // readEnvFile adds a file's variables where nothing has set them yet. What a file
@@ -219,6 +228,9 @@ func (o *options) readEnvFile(fs *pflag.FlagSet, path string) error {
 	}
 	vars, err := envparse.Parse(bytes.NewReader(raw))
 	if malformed, ok := errors.AsType[*envparse.ParseError](err); ok {
+		if errors.Is(malformed.Err, bufio.ErrTooLong) {
+			malformed.Line++ // it is counted before it is read
+		}
 		return refuse(exitUsage, fmt.Errorf("%s:%d: %w; a line is NAME=value", path, malformed.Line, malformed.Err))
 	}
 	for name, value := range vars {

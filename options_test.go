@@ -126,6 +126,13 @@ func TestTwinOfAQuestionDoesNotKeepAServerFromStarting(t *testing.T) {
 	}
 }
 
+func TestFlagBeatsTheTwinOfAnotherQuestion(t *testing.T) {
+	o, err := parse([]string{"healthcheck", "--live"}, []string{"AK_INIT_READY=true"})
+	if err != nil || o.question != health.Live {
+		t.Errorf("asks %q, %v", o.question, err)
+	}
+}
+
 func TestBadInputIsAUsageErrorThatNamesIt(t *testing.T) {
 	malformed := envFile(t, "GOOD=1\nthe secret is canary\n")
 	large := envFile(t, strings.Repeat("A=1\n", 1<<18+1))

@@ -23,7 +23,7 @@ type Dir struct {
 	// cannot be made, or that lies on a read-only mount, is a warning: nobody gave one.
 	// One that is there and belongs to somebody else is always a fault.
 	Required bool `json:"required"`
-	// IfThere: it is tested where it exists, and not made.
+	// IfThere: it is tested where it exists, and not made; a fault is a warning.
 	IfThere bool `json:"if_there,omitempty"`
 	// Otherwise is what to do when it cannot be written, beside putting it right.
 	Otherwise string `json:"-"`
@@ -63,7 +63,7 @@ func (d Dir) Make(id Identity) Outcome {
 		op = makeDir
 	}
 	out.Fault = &Error{Op: op, Path: d.Path, For: d.For, As: id, Otherwise: d.Otherwise, Err: err, Found: found(d.Path)}
-	out.Warning = !d.Required && (missing || errors.Is(err, unix.EROFS))
+	out.Warning = d.IfThere || !d.Required && (missing || errors.Is(err, unix.EROFS))
 	return out
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -178,12 +179,18 @@ func (s *system) sendBlind(sig syscall.Signal) int {
 		return 0
 	}
 	s.note(nobody, sig)
-	if s.self == 1 {
-		_ = syscall.Kill(-1, sig)
-		return len(s.since)
+	signals := []syscall.Signal{sig}
+	if sig == syscall.SIGTERM {
+		signals = append(signals, syscall.SIGCONT)
 	}
-	for pid := range s.since {
-		_ = syscall.Kill(-pid, sig)
+	for _, sig := range signals {
+		if s.self == 1 {
+			_ = syscall.Kill(-1, sig)
+			continue
+		}
+		for pid := range s.since {
+			_ = syscall.Kill(-pid, sig)
+		}
 	}
 	return len(s.since)
 }
@@ -216,6 +223,11 @@ func (s *system) drain(main int, word string, over func()) []int {
 		if s.tell(p.process, syscall.SIGTERM) {
 			pids = append(pids, p.pid)
 			ended = append(ended, wait)
+		}
+	}
+	for _, p := range tree {
+		if slices.Contains(pids, p.ppid) {
+			_ = sendExactly(p.process, syscall.SIGCONT) // a helper waits for its own children
 		}
 	}
 	// Ends with the helpers, at the latest when SIGKILL takes them.

@@ -47,13 +47,16 @@ func (s *Signals) catchDeaths() { signal.Notify(s.child, syscall.SIGCHLD) }
 func (s *Signals) catchRest() { signal.Notify(s.forward, withAChild()...) }
 
 func atOnce() []os.Signal {
-	return []os.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP}
+	// The last two would stop ak-init: their default action stands until they are caught.
+	return []os.Signal{
+		syscall.SIGTERM, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGHUP, syscall.SIGTTIN, syscall.SIGTTOU,
+	}
 }
 
 func withAChild() []os.Signal {
 	signals := []os.Signal{
-		syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH, syscall.SIGCONT, syscall.SIGTTIN,
-		syscall.SIGTTOU, syscall.SIGALRM, syscall.SIGIO, syscall.SIGPWR,
+		syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH, syscall.SIGCONT, syscall.SIGALRM,
+		syscall.SIGIO, syscall.SIGPWR,
 	}
 	for n := firstRealTime; n <= lastRealTime; n++ {
 		signals = append(signals, syscall.Signal(n))
