@@ -64,7 +64,8 @@ func TestServerFromStartToStop(t *testing.T) {
 		t.Errorf("exit code %d, want the server's 0", code)
 	}
 	s.nothingLeft()
-	if code, said := s.health(); code != 1 || !strings.HasPrefix(said, "unhealthy: authentik not running") {
+	// By --tmpdir nobody else's ak-init on this machine is asked.
+	if code, said := s.health("--tmpdir", s.tmpdir); code != 1 || !strings.HasPrefix(said, "unhealthy: authentik not running") {
 		t.Errorf("after the end: %d, %q", code, said)
 	}
 	left, _ := filepath.Glob(s.tmpdir + "/ak-init*")
@@ -520,7 +521,7 @@ func TestHealthcheckWithNobodyToReadItsLine(t *testing.T) {
 	s := newScene(t)
 	r, w, err := os.Pipe()
 	s.must(err, r.Close())
-	cmd := exec.Command(s.akInit, "healthcheck")
+	cmd := exec.Command(s.akInit, "healthcheck", "--tmpdir", s.tmpdir)
 	cmd.Env, cmd.Stderr = s.env, w
 	_ = cmd.Run()
 	s.must(w.Close())
