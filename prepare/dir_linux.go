@@ -170,16 +170,31 @@ func give(path string, id Identity, add fs.FileMode) error {
 // and most disks hand out.
 const page = 4096
 
-// tryWrite makes a file in dir as id, fills a page and removes it.
+// tryWrite makes a file in dir as id, fills a page and lets it go.
 func tryWrite(dir string, id Identity) error {
 	return As(id, func() error {
-		f, err := os.CreateTemp(dir, ".ak-init-test-")
+		// A file without a name leaves nothing behind, whatever happens, and costs the
+		// directory no write (man 2 open, O_TMPFILE).
+		fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_WRONLY|unix.O_CLOEXEC, 0o600)
+		if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EISDIR) {
+			return tryWriteByName(dir)
+		}
 		if err != nil {
 			return err
 		}
-		_, writeErr := f.Write(make([]byte, page))
-		return cmp.Or(writeErr, f.Close(), os.Remove(f.Name()))
+		_, err = unix.Write(fd, make([]byte, page))
+		return cmp.Or(err, unix.Close(fd))
 	})
+}
+
+// tryWriteByName is for file systems and kernels without files that have no name.
+func tryWriteByName(dir string) error {
+	f, err := os.CreateTemp(dir, ".ak-init-test-")
+	if err != nil {
+		return err
+	}
+	_, writeErr := f.Write(make([]byte, page))
+	return cmp.Or(writeErr, f.Close(), os.Remove(f.Name()))
 }
 
 // WriteFile puts a small file in place whole, replacing what has its name: neither a

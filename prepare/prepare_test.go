@@ -229,6 +229,9 @@ func TestFullDisk(t *testing.T) {
 	if out.Fault == nil || !strings.Contains(out.Fault.Error(), "the file system is full") {
 		t.Errorf("written to: %v", out.Fault)
 	}
+	if err := tryWriteByName(dir); !errors.Is(err, unix.ENOSPC) {
+		t.Errorf("written to by name: %v, want ENOSPC", err)
+	}
 	left, _ := os.ReadDir(dir)
 	if len(left) != 1 {
 		t.Errorf("the test left %v", left)
