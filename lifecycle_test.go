@@ -59,10 +59,7 @@ func TestServerFromStartToStop(t *testing.T) {
 		t.Errorf("mode file: %q, %v", mode, err)
 	}
 
-	r.signal(syscall.SIGTERM)
-	if code := r.exitCode(); code != 0 {
-		t.Errorf("exit code %d, want the server's 0", code)
-	}
+	r.stop()
 	s.nothingLeft()
 	// By --tmpdir nobody else's ak-init on this machine is asked.
 	if code, said := s.health("--tmpdir", s.tmpdir); code != 1 || !strings.HasPrefix(said, "unhealthy: authentik not running") {
@@ -139,10 +136,7 @@ func TestBootIsLiveAndNotReady(t *testing.T) {
 	}
 	// gunicorn has no handlers yet: TERM kills it, the server starts another at once, and
 	// that one is ended as well.
-	r.signal(syscall.SIGTERM)
-	if code := r.exitCode(); code != 0 {
-		t.Errorf("exit code %d, want 0", code)
-	}
+	r.stop()
 	s.nothingLeft()
 }
 
@@ -196,10 +190,7 @@ func TestWorkerFromStartToStop(t *testing.T) {
 		t.Errorf("the worker runs in %s with %q", worker[0].Cwd, worker[0].Env["AUTHENTIK_BOOTSTRAP_TOKEN"])
 	}
 	s.awaitEvent("task begin")
-	r.signal(syscall.SIGTERM)
-	if code := r.exitCode(); code != 0 {
-		t.Errorf("exit code %d, want 0", code)
-	}
+	r.stop()
 	if len(s.events("task end")) != 1 || len(s.events("task dropped")) != 0 {
 		t.Errorf("the task was not finished:\n%s", strings.Join(s.events(""), "\n"))
 	}
@@ -328,10 +319,7 @@ func TestUID65534(t *testing.T) {
 		}(); code != 0 {
 			t.Errorf("root asks and hears %q", said)
 		}
-		r.signal(syscall.SIGTERM)
-		if code := r.exitCode(); code != 0 {
-			t.Errorf("exit code %d", code)
-		}
+		r.stop()
 	})
 }
 
@@ -372,10 +360,7 @@ func TestRootWorkerGivesItsPlaceToAnotherUser(t *testing.T) {
 		if st := info.Sys().(*syscall.Stat_t); st.Uid != 4711 || info.Mode().Perm() != 0o775 {
 			t.Errorf("/data belongs to %d, mode %o", st.Uid, info.Mode().Perm())
 		}
-		r.signal(syscall.SIGTERM)
-		if code := r.exitCode(); code != 0 {
-			t.Errorf("exit code %d", code)
-		}
+		r.stop()
 	})
 }
 
@@ -424,10 +409,7 @@ func TestNixLayout(t *testing.T) {
 		if got.Cwd != nix.Django || got.Env["VIRTUAL_ENV"] != nix.Django || got.Argv[0] != argv0 {
 			t.Errorf("%s runs %q in %s with VIRTUAL_ENV=%s", role, got.Argv, got.Cwd, got.Env["VIRTUAL_ENV"])
 		}
-		r.signal(syscall.SIGTERM)
-		if code := r.exitCode(); code != 0 {
-			t.Errorf("%s: exit code %d", role, code)
-		}
+		r.stop()
 	}
 }
 

@@ -95,10 +95,7 @@ func TestRealGunicornInItsBoot(t *testing.T) {
 	if code, _ := s.health("--started"); code != 1 {
 		t.Error("a long migration has started")
 	}
-	r.signal(syscall.SIGTERM)
-	if code := r.exitCode(); code != 0 {
-		t.Errorf("exit code %d, want 0", code)
-	}
+	r.stop()
 	s.nothingLeft()
 }
 
@@ -117,10 +114,7 @@ func TestRealDramatiqFinishesItsTask(t *testing.T) {
 		t.Fatalf("enqueue: %v\n%s", err, out)
 	}
 	s.awaitEvent("task begin tea")
-	r.signal(syscall.SIGTERM)
-	if code := r.exitCode(); code != 0 {
-		t.Errorf("exit code %d, want 0", code)
-	}
+	r.stop()
 	if begun, ended := s.events("task begin tea"), s.events("task end tea"); len(begun) != 1 || len(ended) != 1 {
 		t.Errorf("the task began %d times and ended %d times", len(begun), len(ended))
 	}

@@ -173,6 +173,15 @@ func (r *running) signal(sig syscall.Signal) {
 	}
 }
 
+// stop sends TERM and wants the service's 0.
+func (r *running) stop() {
+	r.t.Helper()
+	r.signal(syscall.SIGTERM)
+	if code := r.exitCode(); code != 0 {
+		r.t.Errorf("exit code %d, want the service's 0", code)
+	}
+}
+
 // exitCode waits for the end.
 func (r *running) exitCode() int {
 	r.t.Helper()

@@ -25,7 +25,7 @@ type facts struct {
 // Where a TMPDIR may come from, beside a flag.
 const (
 	originEnvironment = "TMPDIR in the environment"
-	originDefault     = "default"
+	originDefault     = "a default for TMPDIR"
 )
 
 // survey looks and changes nothing. failed are directories that could not be written
@@ -44,12 +44,9 @@ func survey(o options, failed map[string]error) (facts, error) {
 		return f, err
 	}
 	for _, c := range candidates {
-		why := failed[c.Path]
-		if why == nil {
-			why = prepare.LookAt(c.Path, f.identity)
-		}
-		if why != nil {
-			c.unusable = fmt.Errorf("%s cannot be TMPDIR (%s): %w (we are %s)", c.Path, c.Origin, why, f.identity)
+		c.unusable = failed[c.Path]
+		if c.unusable == nil {
+			c.unusable = prepare.LookAt(c.Path, c.Origin, f.identity)
 		}
 		f.tempDirs = append(f.tempDirs, c)
 		if c.unusable == nil {
@@ -69,7 +66,7 @@ func (f *facts) surveyLayout(o options) error {
 	}
 	layout, err := authentik.Find(authentik.View{Exists: exists, Read: prepare.ReadSmall}, roots)
 	if err != nil {
-		return refuse(exitConfig, fmt.Errorf("%w; give its root by --root", err))
+		return refuse(exitConfig, fmt.Errorf("%w; give the root that holds it by --root", err))
 	}
 	f.layout = layout
 	f.release, f.releaseKnown = authentik.ReleaseOf(layout.Version)

@@ -44,13 +44,15 @@ func (e *Error) Unwrap() error { return e.Err }
 // remedy is what puts the path itself right, by what the kernel said.
 func (e *Error) remedy() string {
 	switch {
+	case errors.Is(e.Err, errTooLong):
+		return "take a shorter path"
 	case errors.Is(e.Err, syscall.EROFS):
 		return "mount a writable directory there"
 	case errors.Is(e.Err, syscall.ENOSPC):
 		return "make room there"
 	case errors.Is(e.Err, syscall.ENOTDIR):
 		return "put a directory in its place"
-	case errors.Is(e.Err, fs.ErrPermission) && e.Op == writeTo:
+	case errors.Is(e.Err, fs.ErrPermission) && e.Op != makeDir:
 		return fmt.Sprintf("chown it to %d:%d", e.As.UID, e.As.GID)
 	default:
 		return fmt.Sprintf("make it, owned by %d:%d", e.As.UID, e.As.GID)
@@ -63,7 +65,7 @@ func cause(err error) string {
 		err = path.Err
 	}
 	if err == syscall.ENOSPC {
-		return "the file system is full"
+		return "the file system is full, or as good as"
 	}
 	return err.Error()
 }

@@ -24,8 +24,21 @@ var errTooLong = fmt.Errorf("too long for a unix socket: at most %d bytes", maxS
 
 // LookAt tells, without writing, whether a directory can be a TMPDIR for id: it is
 // one, or can be made, id may write there, it is not full, and sockets fit. What
-// only writing can tell, such as a quota, [Apply] finds out.
-func LookAt(dir string, id Identity) error {
+// only writing can tell, such as a quota, [Dir.Make] finds out. origin is who named it,
+// for the one line that says why not.
+func LookAt(dir, origin string, id Identity) error {
+	err := lookAt(dir, id)
+	if err == nil {
+		return nil
+	}
+	op := writeTo
+	if !exists(dir) {
+		op = makeDir
+	}
+	return &Error{Op: op, Path: dir, For: origin, As: id, Err: err, Found: found(dir), Otherwise: "set another TMPDIR"}
+}
+
+func lookAt(dir string, id Identity) error {
 	if len(dir)+socketRoom > maxSocketPath {
 		return errTooLong
 	}
@@ -54,7 +67,7 @@ func lookAbove(dir string, id Identity) error {
 	if err == nil || mayWrite(above, Self()) == nil {
 		return nil
 	}
-	return fmt.Errorf("missing, and cannot be made in %s: %w", above, err)
+	return err
 }
 
 // mayWrite asks the kernel with the rights that files are opened with (man 2
@@ -76,7 +89,7 @@ func hasRoom(dir string) error {
 	}
 	// Some file systems count no blocks or no inodes, and say 0 of 0.
 	if st.Blocks > 0 && st.Bavail < roomNeeded/uint64(max(st.Bsize, 1)) || st.Files > 0 && st.Ffree == 0 {
-		return fmt.Errorf("less than 1 MiB or no inode is free: %w", unix.ENOSPC)
+		return unix.ENOSPC
 	}
 	return nil
 }
