@@ -16,10 +16,9 @@ import (
 // prepared is what apply has made true, what has to be undone in the end, and what was
 // wrong.
 type prepared struct {
-	claim    *prepare.Claim
-	modeFile string
-	// modeText is what we wrote into the mode file.
-	modeText string
+	claim *prepare.Claim
+	// modeFiles are what we wrote, by path.
+	modeFiles map[string]string
 	// made are directories that were not there before, in the order of making; given are
 	// those that had another owner.
 	made, given []string
@@ -37,7 +36,11 @@ type tempDirError struct{ error }
 // apply makes the plan true on this machine and tells all that is wrong with it at once.
 // Whatever it gives, what it made is to be undone or finished by the caller.
 func apply(p plan) (*prepared, error) {
-	r := &prepared{}
+	r := &prepared{modeFiles: map[string]string{}}
+	if p.Command == "run" {
+		r.claimQuietly(p.Runtime)
+		return r, nil
+	}
 	r.take(prepare.MakeShared(slashTmp), slashTmp)
 	tempDir, rest := p.Directories[0], p.Directories[1:]
 	out := tempDir.Make(p.Identity)
@@ -45,18 +48,34 @@ func apply(p plan) (*prepared, error) {
 	if out.Fault != nil {
 		return r, refuse(exitCannotWrite, tempDirError{out.Fault})
 	}
-	r.claimDir(p.Health.Dir)
+	if p.Runtime != "" {
+		r.claimDir(p.Runtime)
+	}
 	for _, dir := range rest {
 		r.take(dir.Make(p.Identity), dir.Path)
 	}
 	if r.claim != nil {
-		r.removeStalePIDFile(p)
+		for _, s := range p.Services {
+			r.removeStalePIDFile(s)
+		}
 	}
 	if len(r.faults) > 0 {
 		return r, refuse(r.code, r.faults...)
 	}
-	r.writeModeFile(p)
+	for _, s := range p.Services {
+		r.writeModeFile(s)
+	}
 	return r, nil
+}
+
+// claimQuietly is for a program that runs as well where nobody can ask for it.
+func (r *prepared) claimQuietly(dir string) {
+	if dir == "" {
+		return
+	}
+	if claim, err := prepare.Take(dir); err == nil {
+		r.claim = claim
+	}
 }
 
 func (r *prepared) fault(code int, err error) {
@@ -94,35 +113,40 @@ func (r *prepared) claimDir(dir string) {
 // removeStalePIDFile takes away what an earlier run left: dramatiq ends with code 4
 // when the pid in there is somebody's by now. The writer itself may still live, under
 // another init.
-func (r *prepared) removeStalePIDFile(p plan) {
-	if p.StalePIDFile == "" {
+func (r *prepared) removeStalePIDFile(s servicePlan) {
+	if s.StalePIDFile == "" {
 		return
 	}
-	if pid, err := health.PIDFile(p.StalePIDFile); err == nil {
-		r.fault(exitConfig, fmt.Errorf("a %s runs already as pid %d and holds %s; stop it or give this one another TMPDIR", p.verb.Name, pid, p.StalePIDFile))
+	if pid, err := health.PIDFile(s.StalePIDFile); err == nil {
+		r.fault(exitConfig, fmt.Errorf("a %s runs already as pid %d and holds %s; stop it or give this one another TMPDIR", s.Name, pid, s.StalePIDFile))
 		return
 	}
-	if err := os.Remove(p.StalePIDFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := os.Remove(s.StalePIDFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		r.fault(exitCannotWrite, fmt.Errorf("cannot remove the pid file of an earlier run: %w; we are %s", err, prepare.Self()))
 	}
 }
 
 // writeModeFile tells authentik's own health check what runs here. In a /dev/shm that
 // is shared it may be another uid's file.
-func (r *prepared) writeModeFile(p plan) {
-	r.modeText = p.verb.Name + "\n"
-	if err := prepare.WriteFile(p.ModeFile, r.modeText, 0o644); err != nil {
-		r.warnings = append(r.warnings, fmt.Errorf("cannot write %s: %w; \"ak healthcheck\" will not know what runs here, \"ak-init healthcheck\" does", p.ModeFile, err))
+func (r *prepared) writeModeFile(s servicePlan) {
+	if s.ModeFile == "" {
 		return
 	}
-	r.modeFile = p.ModeFile
+	text := s.Name + "\n"
+	if err := prepare.WriteFile(s.ModeFile, text, 0o644); err != nil {
+		r.warnings = append(r.warnings, fmt.Errorf("cannot write %s: %w; \"ak healthcheck\" will not know what runs here, \"ak-init healthcheck\" does", s.ModeFile, err))
+		return
+	}
+	r.modeFiles[s.ModeFile] = text
 }
 
 // finish takes away what stands only while the service runs. The mode file may be
 // another's by now, where server and worker share a TMPDIR.
 func (r *prepared) finish() {
-	if raw, err := prepare.ReadSmall(r.modeFile); err == nil && string(raw) == r.modeText {
-		_ = os.Remove(r.modeFile)
+	for file, text := range r.modeFiles {
+		if raw, err := prepare.ReadSmall(file); err == nil && string(raw) == text {
+			_ = os.Remove(file)
+		}
 	}
 	if r.claim != nil {
 		_ = os.Remove(path.Join(r.claim.Dir, socketName))

@@ -11,6 +11,7 @@ const (
 	exitHealthy       = 0
 	exitUnhealthy     = 1 // all that healthcheck ever gives besides 0: Docker reserves the rest
 	exitUsage         = 64
+	exitUnavailable   = 69
 	exitInternal      = 70
 	exitCannotWrite   = 73
 	exitNoPermission  = 77
@@ -44,4 +45,29 @@ func asRefusal(err error) *refusal {
 		return r
 	}
 	return refuse(exitInternal, err)
+}
+
+// merged makes one refusal of many, each fault once; nil where there is none.
+func merged(errs ...error) error {
+	var all *refusal
+	said := map[string]bool{}
+	for _, err := range errs {
+		if err == nil {
+			continue
+		}
+		r := asRefusal(err)
+		if all == nil {
+			all = refuse(r.code)
+		}
+		for _, fault := range r.faults {
+			if !said[fault.Error()] {
+				said[fault.Error()] = true
+				all.faults = append(all.faults, fault)
+			}
+		}
+	}
+	if all == nil {
+		return nil
+	}
+	return all
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -64,43 +65,55 @@ func tempDirs(o options) []string {
 	return dirs
 }
 
-func verbs(o options) []string {
+// commandsFor are the commands under which a service runs, likeliest first.
+func commandsFor(o options) []string {
 	if len(o.args) == 1 {
-		return o.args
+		return []string{o.args[0], "all"}
 	}
-	return []string{"server", "worker"}
+	return []string{"server", "worker", "all", "run"}
 }
 
-// askAround asks every ak-init of ours in the first directory that has one. Root, who
-// may be exec'd into a container of another uid, asks that one too. All of it takes no
-// longer than one question may.
+// askAround asks every ak-init of ours in the first directory that has one. All of it
+// takes no longer than one question may.
 func askAround(o options, dirs []string, uid int) []health.Answer {
 	deadline := time.Now().Add(askTimeout)
 	for _, dir := range dirs {
-		verbs := verbs(o)
-		heard := make([]*health.Answer, len(verbs))
+		sockets := sockets(o, dir, uid)
+		heard := make([][]health.Answer, len(sockets))
 		var askers sync.WaitGroup
-		for i, verb := range verbs {
-			askers.Go(func() { heard[i] = askFirst(runtimeDirs(dir, uid, verb), o.question, verb, deadline) })
+		for i, socket := range sockets[min(1, len(sockets)):] { // most often there is none
+			askers.Go(func() { heard[i+1] = askOne(socket, o, deadline) })
+		}
+		if len(sockets) > 0 {
+			heard[0] = askOne(sockets[0], o, deadline)
 		}
 		askers.Wait()
-		var answers []health.Answer
-		for _, a := range heard {
-			if a != nil {
-				answers = append(answers, *a)
-			}
-		}
-		if len(answers) > 0 {
+		if answers := slices.Concat(heard...); len(answers) > 0 {
 			return answers
 		}
 	}
 	return nil
 }
 
+// sockets are those of ours, and for root, who may be exec'd into a container of another
+// uid, those of other uids.
+func sockets(o options, dir string, uid int) []string {
+	var found []string
+	for _, command := range commandsFor(o) {
+		for _, runtime := range runtimeDirs(dir, uid, command) {
+			socket := path.Join(runtime, socketName)
+			if unix.Access(socket, unix.F_OK) == nil {
+				found = append(found, socket)
+			}
+		}
+	}
+	return found
+}
+
 // runtimeDirs are ours, and for root those of other uids, each owned by the uid that is
 // in its name.
-func runtimeDirs(dir string, uid int, verb string) []string {
-	dirs := []string{runtimeDir(dir, uid, verb)}
+func runtimeDirs(dir string, uid int, command string) []string {
+	dirs := []string{runtimeDir(dir, uid, command)}
 	if uid != 0 {
 		return dirs
 	}
@@ -108,28 +121,24 @@ func runtimeDirs(dir string, uid int, verb string) []string {
 	for _, e := range entries {
 		name := path.Join(dir, e.Name())
 		var st unix.Stat_t
-		if strings.HasPrefix(e.Name(), "ak-init-") && unix.Lstat(name, &st) == nil && name == runtimeDir(dir, int(st.Uid), verb) {
+		if strings.HasPrefix(e.Name(), "ak-init-") && name != dirs[0] && unix.Lstat(name, &st) == nil && name == runtimeDir(dir, int(st.Uid), command) {
 			dirs = append(dirs, name)
 		}
 	}
 	return dirs
 }
 
-// askFirst asks the first of these directories' sockets behind which somebody is; nil
-// where nobody is.
-func askFirst(dirs []string, q health.Question, verb string, deadline time.Time) *health.Answer {
-	for _, dir := range dirs {
-		a, err := health.Ask(path.Join(dir, socketName), q, max(time.Until(deadline), time.Millisecond))
-		switch {
-		case err == nil:
-			return &a
-		case errors.Is(err, health.ErrNobody):
-			continue
-		default:
-			return &health.Answer{Service: verb, Phase: "unknown", Reason: err.Error()}
-		}
+// askOne gives what the ak-init behind a socket answers, for the service that was asked
+// for; nothing where nobody is.
+func askOne(socket string, o options, deadline time.Time) []health.Answer {
+	answers, err := health.Ask(socket, o.question, max(time.Until(deadline), time.Millisecond))
+	if errors.Is(err, health.ErrNobody) {
+		return nil
 	}
-	return nil
+	if err != nil {
+		return []health.Answer{{Service: path.Base(path.Dir(socket)), Phase: "unknown", Reason: err.Error()}}
+	}
+	return slices.DeleteFunc(answers, func(a health.Answer) bool { return len(o.args) == 1 && a.Service != o.args[0] })
 }
 
 // askAuthentik does what "authentik healthcheck MODE" does (cmd/server/healthcheck.go,

@@ -4,36 +4,28 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"time"
 
 	"ak-init/health"
 	"ak-init/supervise"
 )
 
-// launch runs the service until it ends, answering health checks meanwhile, and gives
+// launch runs the services until they end, answering those who ask meanwhile, and gives
 // the exit code.
 func launch(p plan, ready *prepared, caught *supervise.Signals, log *logger) int {
 	defer ready.finish()
-	monitor := health.NewMonitor(p.verb.Name, liveProbe(p), readyProbe(p))
-	listener, err := listen(p.Health.Socket)
-	if err != nil {
-		log.warn("health socket failed", str("path", p.Health.Socket), str("error", err.Error()))
-	} else {
-		defer func() { _ = listener.Close() }()
-		go health.Serve(listener, os.Geteuid(), monitor.Answer) // ends when the listener is closed
+	ledger := newLedger(p, time.Now())
+	if ready.claim != nil {
+		if listener, err := listen(p.Socket); err != nil {
+			log.warn("health socket failed", str("path", p.Socket), str("error", err.Error()))
+		} else {
+			defer func() { _ = listener.Close() }()
+			desk := health.Desk{Answer: ledger.answer, Status: ledger.status}
+			go health.Serve(listener, os.Geteuid(), desk) // ends when the listener is closed
+		}
 	}
 	return supervise.Run(p.spec(), caught, func(e supervise.Event) {
-		switch e := e.(type) {
-		case supervise.Started:
-			if !e.Step {
-				monitor.Running()
-			}
-		case supervise.Exited:
-			if !e.Step {
-				monitor.Ended()
-			}
-		case supervise.StopBegun:
-			monitor.Stopping()
-		}
+		ledger.event(e)
 		log.event(e)
 	})
 }
@@ -47,21 +39,24 @@ func listen(path string) (*net.UnixListener, error) {
 	return net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 }
 
-func liveProbe(p plan) health.Probe {
-	if p.Health.Live == "" {
+func liveProbe(h healthPlan) health.Probe {
+	if h.Live == "" {
 		// supervise knows first whether the process lives.
 		return func() error { return nil }
 	}
-	return func() error { return health.HTTP(p.Health.Addresses, p.Health.Live, health.ProbeTimeout) }
+	return func() error { return health.HTTP(h.Addresses, h.Live, health.ProbeTimeout) }
 }
 
-func readyProbe(p plan) health.Probe {
+func readyProbe(h healthPlan) health.Probe {
 	return func() error {
-		if p.Health.PIDFile != "" {
-			if _, err := health.PIDFile(p.Health.PIDFile); err != nil {
+		if h.PIDFile != "" {
+			if _, err := health.PIDFile(h.PIDFile); err != nil {
 				return fmt.Errorf("no pid file yet: %w", err)
 			}
 		}
-		return health.HTTP(p.Health.Addresses, p.Health.Ready, health.ProbeTimeout)
+		if h.Ready == "" {
+			return nil // it runs, and nothing else is known of it
+		}
+		return health.HTTP(h.Addresses, h.Ready, health.ProbeTimeout)
 	}
 }

@@ -19,6 +19,8 @@ import (
 type logger struct {
 	core zapcore.Core
 	out  *queue
+	// orphans is the level of the lines about them.
+	orphans zapcore.Level
 }
 
 func newLogger(o options, out *os.File) *logger {
@@ -33,8 +35,12 @@ func newLogger(o options, out *os.File) *logger {
 	} else {
 		encoder.AddInt("pid", os.Getpid())
 	}
+	orphans := zapcore.DebugLevel
+	if o.warnOnReap {
+		orphans = zapcore.WarnLevel
+	}
 	q := newQueue(out)
-	return &logger{zapcore.NewCore(encoder, q, level), q}
+	return &logger{zapcore.NewCore(encoder, q, level), q, orphans}
 }
 
 func jsonShape() zapcore.EncoderConfig {
@@ -114,16 +120,22 @@ func (l *logger) event(e supervise.Event) {
 		l.error("child cannot be started", str("role", e.Command.Name), str("program", e.Command.Path), str("error", e.Err.Error()))
 	case supervise.Exited:
 		l.exited(e)
+	case supervise.RestartScheduled:
+		l.warn("restart scheduled", str("role", e.Command.Name), dur("after", e.After), num("ended_soon", e.Quick), num("limit", e.Limit))
+	case supervise.RestartsExhausted:
+		l.error("given up: it ended too soon too often", str("role", e.Command.Name), num("ended_soon", e.Quick))
 	case supervise.OrphanReaped:
-		l.write(zapcore.DebugLevel, "orphan reaped", append(status(e.Status), num("child", e.PID))...)
+		l.write(l.orphans, "orphan reaped", append(ending(e.Status), num("child", e.PID))...)
 	case supervise.Forwarded:
 		l.info("signal forwarded", str("signal", signalName(e.Signal)), str("sent", signalName(e.Sent)), num("child", e.PID))
+	case supervise.Unheard:
+		l.info("signal dropped: no main child runs", str("signal", signalName(e.Signal)))
 	case supervise.StopBegun:
-		l.info("stop begun", str("signal", signalName(e.Signal)), dur("grace_period", e.Grace), dur("stop_delay", e.StopDelay))
+		l.stopBegun(e)
 	case supervise.Draining:
-		l.info("helpers told to finish first", ints("children", e.PIDs))
+		l.info("helpers told to finish first", str("role", e.Service), ints("children", e.PIDs))
 	case supervise.StopSent:
-		l.info("child told to stop", num("child", e.PID), str("signal", signalName(e.Signal)))
+		l.info("child told to stop", str("role", e.Name), num("child", e.PID), str("signal", signalName(e.Signal)))
 	case supervise.GraceNearlyOver:
 		l.warn("grace period nearly over, everything told to stop", num("told", e.Told))
 	case supervise.Swept:
@@ -134,13 +146,28 @@ func (l *logger) event(e supervise.Event) {
 		l.warn("killed what was left", str("why", e.Why), num("killed", e.Told))
 	case supervise.GaveUp:
 		l.error("processes outlive SIGKILL, leaving them")
+	case supervise.Suspended:
+		l.write(zapcore.DebugLevel, "job stopped", str("signal", signalName(e.Signal)))
+	case supervise.Unguarded:
+		l.warn("should ak-init be killed, its children will live on", str("error", e.Err.Error()))
 	}
+}
+
+func (l *logger) stopBegun(e supervise.StopBegun) {
+	cause := str("signal", signalName(e.Signal))
+	if e.Signal == 0 {
+		cause = str("ended", e.Ended)
+	}
+	l.info("stop begun", cause, dur("grace_period", e.Grace), dur("stop_delay", e.StopDelay))
 }
 
 // exited is the line that says why a child is gone.
 func (l *logger) exited(e supervise.Exited) {
-	fields := append([]zapcore.Field{str("role", e.Command.Name), num("child", e.PID)}, status(e.Status)...)
+	fields := append([]zapcore.Field{str("role", e.Command.Name), num("child", e.PID)}, ending(e.Status)...)
 	fields = append(fields, dur("uptime", e.Uptime), num("max_rss_kib", e.MaxRSS))
+	if e.OutOfMemory {
+		fields = append(fields, str("why", "out of memory"))
+	}
 	if code := supervise.ExitCode(e.Status); code != 0 && !e.Asked {
 		l.error("child exited", fields...)
 		return
@@ -148,7 +175,7 @@ func (l *logger) exited(e supervise.Exited) {
 	l.info("child exited", fields...)
 }
 
-func status(ws syscall.WaitStatus) []zapcore.Field {
+func ending(ws syscall.WaitStatus) []zapcore.Field {
 	if !ws.Signaled() {
 		return []zapcore.Field{num("exit_code", ws.ExitStatus())}
 	}

@@ -18,6 +18,9 @@ func main() { os.Exit(run(os.Args[1:], os.Environ(), os.Stdout, os.Stderr)) }
 // run is the way through the house: parse, layout and configuration, plan, prepare,
 // supervise, exit code. Each step takes what the one before it gave.
 func run(args, environ []string, stdout, stderr *os.File) int {
+	if os.Args[0] == supervise.GuardName {
+		return guard(stderr)
+	}
 	var caught *supervise.Signals
 	if len(args) == 0 || args[0] != "healthcheck" { // that one supervises nothing, and is quick
 		caught = supervise.Catch() // before anything else: no signal may be lost
@@ -42,6 +45,12 @@ func run(args, environ []string, stdout, stderr *os.File) int {
 	}
 	log := newLogger(opts, stderr)
 	defer log.close()
+	if opts.command == "status" {
+		if err := showStatus(opts, caught, stdout); err != nil {
+			return usageFault(asRefusal(err), stderr)
+		}
+		return 0
+	}
 	code, err := start(opts, caught, log, stdout)
 	if err != nil {
 		refusal := asRefusal(err)
@@ -82,6 +91,16 @@ func start(opts options, caught *supervise.Signals, log *logger, stdout *os.File
 		}
 		failed[plan.TempDir.Path] = fault
 	}
+}
+
+// guard is what this program is beside another ak-init, to end its children should it be
+// killed. It says so as that one would have.
+func guard(stderr *os.File) int {
+	killed := supervise.Guard(os.Stdin)
+	log := newLogger(options{logFormat: "auto", logLevel: "info"}, stderr)
+	defer log.close()
+	log.error("ak-init was killed, and so are its children", num("killed", killed))
+	return 0
 }
 
 func usageFault(r *refusal, stderr *os.File) int {

@@ -34,7 +34,11 @@ type options struct {
 	grace, stopDelay            time.Duration
 	logFormat, logLevel, output string
 	dryRun, strict, signalGroup bool
+	warnOnReap, watch           bool
 	rewrite                     map[syscall.Signal]syscall.Signal
+	restart                     string
+	restartLimit                int
+	successExit                 []int
 	question                    health.Question
 
 	// env is the environment that children start from: env files below the real one.
@@ -55,14 +59,19 @@ const usage = `ak-init starts, stops and watches authentik in its container.
 Usage:
   ak-init server                              run the authentik server
   ak-init worker [ARG...] [-- ARG...]         run the authentik worker
+  ak-init all                                 both under one init, migrations once before
+  ak-init run [--] PROGRAM [ARG...]           run any program as its init, as tini does
+  ak-init bash | manage [ARG...]              a shell, or a management command
   ak-init healthcheck [server|worker]         ask how it is: exit code 0 or 1
+  ak-init status                              phase, services, restarts and memory
   ak-init version | help
 
 Example:
   ENTRYPOINT ["/ak-init"]
   CMD ["server"]
 
-Flags, each also as AK_INIT_<NAME> in the environment or in an env file:
+Flags stand before PROGRAM and before manage, and are all it takes with server, worker
+and all. Each is also AK_INIT_<NAME> in the environment or in an env file:
 `
 
 // flagSet declares every flag. The README's table is compared with it.
@@ -78,10 +87,15 @@ func flagSet(o *options) *pflag.FlagSet {
 	fs.DurationVar(&o.stopDelay, "stop-delay", 0, "go on serving, but not ready, before the stop begins")
 	fs.BoolVar(&o.signalGroup, "signal-group", false, "signals go to the child's whole process group")
 	fs.Func("rewrite-signal", "the child gets another signal than ak-init does, or none, as `FROM:TO`, such as TERM:INT, 15:2 or HUP:0; can be given again", o.rewriteSignal)
+	fs.StringVar(&o.restart, "restart", string(supervise.Never), "a service that ends is started again: `never|on-failure|always`")
+	fs.IntVar(&o.restartLimit, "restart-limit", 5, "give a service up when it has ended `N` times in a row within 10s of its start; 0: never")
+	fs.Func("success-exit", "an exit `CODE` that counts as 0, such as 143; can be given again", o.addSuccessExit)
+	fs.BoolVar(&o.warnOnReap, "warn-on-reap", false, "say each orphan that is reaped as a warning")
 	fs.StringVar(&o.logFormat, "log-format", "auto", "`auto|json|console`: console on a terminal, else JSON")
-	fs.StringVar(&o.logLevel, "log-level", "info", "ak-init's own lines: `debug|info|warning|error`")
+	fs.StringVar(&o.logLevel, "log-level", "info", "ak-init's own lines: `debug|info|warning|error` (warning for run, bash and manage)")
 	fs.BoolVar(&o.dryRun, "dry-run", false, "print the plan, change nothing, start nothing")
-	fs.StringVar(&o.output, "output", "text", "the plan as `text|json`")
+	fs.StringVar(&o.output, "output", "text", "the plan or the status as `text|json`")
+	fs.BoolVar(&o.watch, "watch", false, "status: draw it again every two seconds")
 	fs.BoolVar(&o.strict, "strict", false, "a warning before start is an error")
 	for _, q := range []health.Question{health.Live, health.Ready, health.Started} {
 		fs.BoolFunc(string(q), questionHelp(q), func(value string) error {
@@ -124,6 +138,18 @@ func (o *options) rewriteSignal(pairs string) error {
 	return nil
 }
 
+// addSuccessExit takes one code, or several with commas between them.
+func (o *options) addSuccessExit(codes string) error {
+	for text := range strings.SplitSeq(codes, ",") {
+		code, err := strconv.Atoi(text)
+		if err != nil || code < 0 || code > 255 {
+			return fmt.Errorf("%q is no exit code", text)
+		}
+		o.successExit = append(o.successExit, code)
+	}
+	return nil
+}
+
 // signalByName knows 15, TERM and SIGTERM, in any case; 0 is none.
 func signalByName(name string) (syscall.Signal, error) {
 	if n, err := strconv.Atoi(name); err == nil && n >= 0 && n <= 64 {
@@ -148,19 +174,11 @@ func questionHelp(q health.Question) string {
 func parse(args, environ []string) (options, error) {
 	o := options{env: asMap(environ), fromFile: map[string]string{}, given: map[string]string{}}
 	fs := flagSet(&o)
-	if slices.Contains(args, "healthcheck") {
-		o.command = "healthcheck" // whose usage errors have another exit code
-	}
-	if err := fs.Parse(args); err != nil {
+	if err := o.words(fs, args); err != nil {
 		return o, usageError(err)
 	}
-	words := fs.Args()
 	if help, _ := fs.GetBool("help"); help {
-		words = []string{"help"}
-	}
-	o.command = ""
-	if len(words) > 0 {
-		o.command, o.args = words[0], words[1:]
+		o.command, o.args = "help", nil
 	}
 	fs.Visit(func(f *pflag.Flag) { o.given[f.Name] = "--" + f.Name })
 	if err := o.twins(fs, o.env, "environment"); err != nil {
@@ -171,10 +189,43 @@ func parse(args, environ []string) (options, error) {
 			return o, err
 		}
 	}
-	if len(words) == 0 {
-		return o, refuse(exitUsage, errors.New("no command given: server, worker, healthcheck, version or help"))
+	if o.command == "" {
+		return o, refuse(exitUsage, errors.New("no command given: "+knownCommands))
+	}
+	if slices.Contains([]string{"run", "bash", "manage"}, o.command) && o.given["log-level"] == "" {
+		o.logLevel = "warning" // who starts something by hand wants to see that alone
 	}
 	return o, o.validate()
+}
+
+const knownCommands = "known are server, worker, all, run, bash, manage, healthcheck, status, version and help"
+
+// words tells flags from words. What a program of the user's own, or a management command,
+// is given is handed on as it is.
+func (o *options) words(fs *pflag.FlagSet, args []string) error {
+	fs.SetInterspersed(false)
+	if err := fs.Parse(args); err != nil || fs.NArg() == 0 {
+		if err != nil && slices.Contains(args, "healthcheck") {
+			o.command = "healthcheck" // whose usage errors have another exit code
+		}
+		return err
+	}
+	o.command = fs.Arg(0)
+	rest := fs.Args()[1:]
+	switch o.command {
+	case "manage", "bash":
+		o.args = rest
+		return nil
+	case "run": // its own flags end at the first word
+	default:
+		fs.SetInterspersed(true)
+	}
+	err := fs.Parse(rest)
+	o.args = fs.Args()
+	if o.command == "allinone" { // as authentik's own binary calls it from 2026.8 on
+		o.command = "all"
+	}
+	return err
 }
 
 func usageError(err error) error {
@@ -252,19 +303,27 @@ func (o *options) validate() error {
 }
 
 func (o *options) commandFaults() []error {
-	switch o.command {
-	case "server", "worker", "version", "help":
-		// A twin in the container's environment is meant for its health checks.
-		if strings.HasPrefix(o.given[string(o.question)], "--") {
-			return []error{fmt.Errorf("--%s is a question for healthcheck, not for %s", o.question, o.command)}
-		}
-	case "healthcheck":
-		if len(o.args) > 1 || len(o.args) == 1 && o.args[0] != "server" && o.args[0] != "worker" {
-			return []error{fmt.Errorf("healthcheck takes server, worker or nothing, not %q", strings.Join(o.args, " "))}
-		}
+	if o.command == "healthcheck" {
 		o.question = cmp.Or(o.question, health.Live)
+	} else if strings.HasPrefix(o.given[string(o.question)], "--") {
+		// A twin in the container's environment is meant for its health checks.
+		return []error{fmt.Errorf("--%s is a question for healthcheck, not for %s", o.question, o.command)}
+	}
+	if o.watch && o.command != "status" && strings.HasPrefix(o.given["watch"], "--") { // dramatiq has a flag of that name
+		return []error{errors.New("--watch is for status; what is meant for the worker itself goes behind \"--\"")}
+	}
+	switch o.command {
+	case "server", "worker", "all", "bash", "manage", "version", "help":
+	case "healthcheck", "status":
+		if len(o.args) > 1 || len(o.args) == 1 && o.args[0] != "server" && o.args[0] != "worker" {
+			return []error{fmt.Errorf("%s takes server, worker or nothing, not %q", o.command, strings.Join(o.args, " "))}
+		}
+	case "run":
+		if len(o.args) == 0 || o.args[0] == "" {
+			return []error{errors.New("run needs a program: ak-init run -- PROGRAM [ARG...]")}
+		}
 	default:
-		return []error{fmt.Errorf("unknown command %q: known are server, worker, healthcheck, version and help", o.command)}
+		return []error{fmt.Errorf("unknown command %q: %s", o.command, knownCommands)}
 	}
 	return nil
 }
@@ -281,6 +340,10 @@ func (o *options) flagFaults() (faults []error) {
 	oneOf("log-format", o.logFormat, "auto", "json", "console")
 	oneOf("log-level", o.logLevel, "debug", "info", "warning", "error")
 	oneOf("output", o.output, "text", "json")
+	oneOf("restart", o.restart, string(supervise.Never), string(supervise.OnFailure), string(supervise.Always))
+	if o.restartLimit < 0 {
+		fault("restart-limit", "%d is less than none", o.restartLimit)
+	}
 	if o.given["tmpdir"] != "" && !filepath.IsAbs(o.tmpdir) {
 		fault("tmpdir", "%q is not an absolute path", o.tmpdir)
 	}

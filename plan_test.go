@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -42,7 +43,7 @@ func planOf(t *testing.T, f facts, args []string, environ ...string) plan {
 
 func TestServerGetsNoArgumentsAndItsEnvironment(t *testing.T) {
 	p := planOf(t, somewhere(), []string{"server"}, "TMPDIR=/dev/shm/", "WORKSPACE_DIR=/srv", "PATH=/usr/bin:/bin", "KEEP=a b")
-	if diff := cmp.Diff([]string{"authentik"}, p.Service.Argv); diff != "" {
+	if diff := cmp.Diff([]string{"authentik"}, p.Services[0].Argv); diff != "" {
 		t.Errorf("argv (-want +got):\n%s", diff)
 	}
 	want := []string{
@@ -51,11 +52,11 @@ func TestServerGetsNoArgumentsAndItsEnvironment(t *testing.T) {
 		"PROMETHEUS_MULTIPROC_DIR=/dev/shm/authentik_prometheus_tmp",
 		"TMPDIR=/dev/shm",
 	}
-	if diff := cmp.Diff(want, p.env); diff != "" {
+	if diff := cmp.Diff(want, p.spec().Services[0].Env); diff != "" {
 		t.Errorf("environment (-want +got):\n%s", diff)
 	}
-	if len(p.Steps) != 0 || p.Service.Dir != "/" || p.ModeFile != "/dev/shm/authentik-mode" {
-		t.Errorf("steps %v, directory %s, mode file %s", p.Steps, p.Service.Dir, p.ModeFile)
+	if len(p.Steps) != 0 || p.Services[0].Dir != "/" || p.Services[0].ModeFile != "/dev/shm/authentik-mode" {
+		t.Errorf("steps %v, directory %s, mode file %s", p.Steps, p.Services[0].Dir, p.Services[0].ModeFile)
 	}
 }
 
@@ -74,7 +75,7 @@ func TestWorker(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := planOf(t, somewhere(), []string{"worker", "two words"}, tt.environ...)
 			want := []string{"python", "-m", "manage", "worker", "--pid-file", "/dev/shm/authentik-worker.pid", "two words"}
-			if diff := cmp.Diff(want, p.Service.Argv); diff != "" {
+			if diff := cmp.Diff(want, p.Services[0].Argv); diff != "" {
 				t.Errorf("argv (-want +got):\n%s", diff)
 			}
 			if len(p.Steps) != tt.steps {
@@ -93,17 +94,91 @@ func TestDroppedWorkerGetsItsHome(t *testing.T) {
 	for home, want := range map[string]string{"/authentik": "HOME=/authentik", "": "HOME=/dev/shm", "/nonexistent": "HOME=/dev/shm"} {
 		f.identity = prepare.Identity{UID: 1000, GID: 1000, Groups: []int{1000, 999}, Home: home}
 		p := planOf(t, f, []string{"worker"}, "HOME=/root")
-		if !slices.Contains(p.env, want) {
-			t.Errorf("home %q: environment %q lacks %q", home, p.env, want)
+		if env := p.spec().Services[0].Env; !slices.Contains(env, want) {
+			t.Errorf("home %q: environment %q lacks %q", home, env, want)
 		}
-		id := p.spec().Service.Identity
+		id := p.spec().Services[0].Identity
 		if id == nil || id.UID != 1000 || !slices.Equal(id.Groups, []uint32{1000, 999}) {
 			t.Errorf("runs as %+v", id)
 		}
 	}
 	f.identity = f.self
-	if p := planOf(t, f, []string{"server"}, "HOME=/root"); !slices.Contains(p.env, "HOME=/root") || p.spec().Service.Identity != nil {
-		t.Errorf("who is not dropped keeps its home: %q, %+v", p.env, p.spec().Service.Identity)
+	p := planOf(t, f, []string{"server"}, "HOME=/root")
+	if service := p.spec().Services[0]; !slices.Contains(service.Env, "HOME=/root") || service.Identity != nil {
+		t.Errorf("who is not dropped keeps its home: %+v", service)
+	}
+}
+
+func TestAllGivesEachServiceWhatIsItsOwn(t *testing.T) {
+	f := somewhere()
+	f.config.ListenHTTP = "[::]:9299"
+	p := planOf(t, f, []string{"allinone"}, "TMPDIR=/dev/shm", "AUTHENTIK_BOOTSTRAP_TOKEN=x", "AUTHENTIK_LISTEN__HTTP=[::]:9299", "PATH=/bin")
+	var got []string
+	for _, s := range p.spec().Steps {
+		got = append(got, fmt.Sprintf("step %s %q optional %t", s.Name, s.Argv, s.Optional), "  "+own(s.Env))
+	}
+	for _, s := range p.spec().Services {
+		got = append(got, fmt.Sprintf("service %s %q drain %q", s.Name, s.Argv, s.Drain), "  "+own(s.Env))
+	}
+	for i, s := range p.Services {
+		got = append(got, fmt.Sprintf("%d: mode file %s, pid file %q, health %v", i, s.ModeFile, s.StalePIDFile, s.Health.Addresses))
+	}
+	const (
+		server = "AUTHENTIK_LISTEN__HTTP=[::]:9299 PROMETHEUS_MULTIPROC_DIR=/dev/shm/authentik-server/authentik_prometheus_tmp TMPDIR=/dev/shm/authentik-server"
+		worker = "AUTHENTIK_LISTEN__HTTP=[::]:9301 AUTHENTIK_LISTEN__METRICS=0.0.0.0:9302 AUTHENTIK_SKIP_MIGRATIONS=true " +
+			"PROMETHEUS_MULTIPROC_DIR=/dev/shm/authentik-worker/authentik_prometheus_tmp TMPDIR=/dev/shm/authentik-worker"
+	)
+	want := []string{
+		`step wait-for-database ["python" "-m" "lifecycle.wait_for_db"] optional false`, "  " + server,
+		`step migrate ["python" "-m" "lifecycle.migrate"] optional false`, "  " + server,
+		`step bootstrap ["python" "-m" "manage" "apply_blueprint" "system/bootstrap.yaml"] optional true`, "  " + worker,
+		`service server ["authentik"] drain "gunicorn"`, "  " + strings.Replace(server, "PROM", "AUTHENTIK_SKIP_MIGRATIONS=true PROM", 1),
+		`service worker ["python" "-m" "manage" "worker" "--pid-file" "/dev/shm/authentik-worker/authentik-worker.pid"] drain ""`, "  " + worker,
+		`0: mode file /dev/shm/authentik-server/authentik-mode, pid file "", health [[::1]:9299 127.0.0.1:9299]`,
+		`1: mode file /dev/shm/authentik-worker/authentik-mode, pid file "/dev/shm/authentik-worker/authentik-worker.pid", health [[::1]:9301 127.0.0.1:9301]`,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	// Directories of the user's own, and migrations that somebody else runs.
+	p = planOf(t, somewhere(), []string{"all"}, "PROMETHEUS_MULTIPROC_DIR=/m", "AUTHENTIK_SKIP_MIGRATIONS=false")
+	for _, s := range p.spec().Services {
+		if !slices.Contains(s.Env, "PROMETHEUS_MULTIPROC_DIR=/m/"+s.Name) || !slices.Contains(s.Env, "AUTHENTIK_SKIP_MIGRATIONS=false") {
+			t.Errorf("%s: %q", s.Name, s.Env)
+		}
+	}
+}
+
+// own are the variables of an environment that are of interest here.
+func own(env []string) string {
+	return strings.Join(slices.DeleteFunc(slices.Clone(env), func(e string) bool {
+		return strings.HasPrefix(e, "AUTHENTIK_BOOTSTRAP") || strings.HasPrefix(e, "PATH=")
+	}), " ")
+}
+
+func TestRunChangesNothing(t *testing.T) {
+	f := somewhere()
+	f.layout, f.release = authentik.Layout{}, authentik.Release{}
+	p := planOf(t, f, []string{"run", "--restart", "on-failure", "--success-exit", "3,143", "--", "/srv/x y", "--flag", "--", "z"}, "TMPDIR=relative", "PATH=/bin")
+	s := p.spec()
+	if got := s.Services[0]; !slices.Equal(got.Argv, []string{"/srv/x y", "--flag", "--", "z"}) || !slices.Equal(got.Env, []string{"PATH=/bin", "TMPDIR=relative"}) || got.Dir != "" || got.Name != "x y" || !got.Foreground {
+		t.Errorf("runs %+v", got)
+	}
+	if len(p.Directories) != 0 || s.Restart.Policy != "on-failure" || s.Restart.Limit != 5 || !slices.Equal(s.Success, []int{3, 143}) {
+		t.Errorf("directories %v, restart %+v, success %v", p.Directories, s.Restart, s.Success)
+	}
+}
+
+func TestInteractiveCommandsStandBesideAService(t *testing.T) {
+	p := planOf(t, somewhere(), []string{"manage", "shell", "--dry-run", "-c", "x"})
+	if got := p.Services[0]; !slices.Equal(got.Argv, []string{"python", "-m", "manage", "shell", "--dry-run", "-c", "x"}) || !got.foreground {
+		t.Errorf("runs %+v", got)
+	}
+	if p.Runtime != "" || p.Services[0].ModeFile != "" {
+		t.Errorf("claims %s and writes %s", p.Runtime, p.Services[0].ModeFile)
+	}
+	if p := planOf(t, somewhere(), []string{"bash", "-l"}); !slices.Equal(p.Services[0].Argv, []string{"bash"}) { // as the script has it
+		t.Errorf("runs %q", p.Services[0].Argv)
 	}
 }
 
@@ -185,8 +260,8 @@ func TestUnknownReleaseIsTakenForTheNewestAloud(t *testing.T) {
 func TestWhatAnEnvFileHoldsIsNotShown(t *testing.T) {
 	file := envFile(t, "AUTHENTIK_SECRET_KEY=canary\n")
 	p := planOf(t, somewhere(), []string{"server", "--env-file", file})
-	if !slices.Contains(p.env, "AUTHENTIK_SECRET_KEY=canary") {
-		t.Errorf("the child does not get it: %q", p.env)
+	if env := p.spec().Services[0].Env; !slices.Contains(env, "AUTHENTIK_SECRET_KEY=canary") {
+		t.Errorf("the child does not get it: %q", env)
 	}
 	for _, output := range []string{"text", "json"} {
 		var shown strings.Builder

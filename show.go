@@ -31,10 +31,14 @@ func show(p plan, output string, w io.Writer) error {
 		_, _ = fmt.Fprintln(t, what+"\t"+value) // t keeps the first error
 	}
 	row("command", p.Command, "")
-	row("release", p.Release, "authentik "+p.Layout.Version)
-	row("layout", p.Layout.Kind+" in "+p.Layout.Root, "it holds "+strings.Join(p.Layout.Evidence, ", "))
+	if p.Layout.Root != "" {
+		row("release", p.Release, "authentik "+p.Layout.Version)
+		row("layout", p.Layout.Kind+" in "+p.Layout.Root, "it holds "+strings.Join(p.Layout.Evidence, ", "))
+	}
 	row("run as", p.Identity.String(), "")
-	row("TMPDIR", p.TempDir.Path, p.TempDir.Origin)
+	if p.TempDir.Path != "" {
+		row("TMPDIR", p.TempDir.Path, p.TempDir.Origin)
+	}
 	for _, v := range p.Environment {
 		row("set", v.Name+"="+v.Value, v.Origin)
 	}
@@ -44,29 +48,53 @@ func show(p plan, output string, w io.Writer) error {
 	for _, d := range p.Directories {
 		row("directory", d.Path, d.For+", "+how(d))
 	}
-	row("mode file", p.ModeFile, "")
-	if p.StalePIDFile != "" {
-		row("remove", p.StalePIDFile, "if an earlier run left it")
-	}
-	for _, s := range append(append([]process{}, p.Steps...), p.Service) {
-		why := s.Path
-		if s.Optional {
-			why += ", its failure is ignored"
+	for _, s := range p.Services {
+		if s.StalePIDFile != "" {
+			row("remove", s.StalePIDFile, "if an earlier run left it")
 		}
-		row(s.Name, quoted(s.Argv), why)
 	}
-	if p.Drain != "" {
-		row("stop", p.Drain+" finishes first", "")
+	for _, s := range p.Steps {
+		showProcess(row, s)
+	}
+	for _, s := range p.Services {
+		showService(row, s)
 	}
 	for _, line := range p.Signals.lines() {
 		row("signals", line, "")
 	}
+	row("restart", string(p.Restart.Policy), "")
 	row("grace period", p.GracePeriod, "stop delay "+p.StopDelay)
-	row("health", "http://"+p.Health.Addresses[0]+p.Health.Ready, "asked through "+p.Health.Socket)
+	if p.Socket != "" {
+		row("asked through", p.Socket, "")
+	}
 	for _, warning := range p.Warnings {
 		row("warning", warning, "")
 	}
 	return t.Flush()
+}
+
+func showProcess(row func(what, value, why string), c process) {
+	why := c.Path
+	if c.Optional {
+		why += ", its failure is ignored"
+	}
+	row(c.Name, quoted(c.Argv), why)
+	for _, v := range c.Environment {
+		row("", "with "+v.Name+"="+v.Value, v.Origin)
+	}
+}
+
+func showService(row func(what, value, why string), s servicePlan) {
+	showProcess(row, s.process)
+	if s.ModeFile != "" {
+		row("mode file", s.ModeFile, "")
+	}
+	if s.Drain != "" {
+		row("stop", s.Drain+" finishes first", "")
+	}
+	if len(s.Health.Addresses) > 0 {
+		row("health", "http://"+s.Health.Addresses[0]+s.Health.Ready, "")
+	}
 }
 
 func how(d prepare.Dir) string {

@@ -19,7 +19,7 @@ type facts struct {
 	releaseKnown bool
 	config       authentik.Config
 	tempDirs     []tempDir
-	find         func(name, searchPath string) (string, error)
+	find         finder
 }
 
 // Where a TMPDIR may come from, beside a flag.
@@ -31,16 +31,21 @@ const (
 // survey looks and changes nothing. failed are directories that could not be written
 // after all.
 func survey(o options, failed map[string]error) (facts, error) {
-	f := facts{self: prepare.Self(), find: prepare.Executable}
-	if err := f.surveyLayout(o); err != nil {
-		return f, err
+	f := facts{self: prepare.Self(), find: prepare.Executable, releaseKnown: true}
+	ofAuthentik := o.command != "run"
+	if ofAuthentik {
+		if err := f.surveyLayout(o); err != nil {
+			return f, err
+		}
 	}
 	if err := f.surveyIdentity(o); err != nil {
 		return f, err
 	}
-	f.config = authentik.ReadConfig(func(name string) string { return o.env[name] }, prepare.ReadSmall, f.layout.Root)
+	if ofAuthentik {
+		f.config = authentik.ReadConfig(func(name string) string { return o.env[name] }, prepare.ReadSmall, f.layout.Root)
+	}
 	candidates, err := tempDirCandidates(o)
-	if err != nil {
+	if err != nil && ofAuthentik {
 		return f, err
 	}
 	for _, c := range candidates {
@@ -77,6 +82,10 @@ func (f *facts) surveyLayout(o options) error {
 // release says, else ourselves.
 func (f *facts) surveyIdentity(o options) error {
 	verb, _ := f.release.Verb(o.command)
+	if o.command == "all" {
+		// Both as one user, since both write to the same data.
+		verb = f.release.Worker
+	}
 	dropsRoot := f.self.UID == 0 && verb.DropsRoot
 	wanted := o.user
 	if wanted == "" && dropsRoot {

@@ -131,6 +131,24 @@ func TestArgvOfEveryVerb(t *testing.T) {
 	}
 }
 
+// listening is a configuration with the default ports beside listen.http.
+func listening(http, webPath string, dirs []DataDir) Config {
+	return Config{ListenHTTP: http, ListenHTTPS: "0.0.0.0:9443", ListenMetrics: "0.0.0.0:9300", WebPath: webPath, DataDirs: dirs}
+}
+
+func TestConfigBeside(t *testing.T) {
+	for _, tt := range []struct{ http, https, metrics, wantHTTP, wantMetrics string }{
+		{"0.0.0.0:9000", "0.0.0.0:9443", "0.0.0.0:9300", "0.0.0.0:9001", "0.0.0.0:9301"},
+		{"[::]:9000, 127.0.0.1:9001", "[::]:9002", "[::]:9003", "[::]:9004,127.0.0.1:9005", "[::]:9006"},
+		{"nonsense", "", "localhost:http", "nonsense", "localhost:http"},
+	} {
+		got := Config{ListenHTTP: tt.http, ListenHTTPS: tt.https, ListenMetrics: tt.metrics}.Beside()
+		if got.ListenHTTP != tt.wantHTTP || got.ListenMetrics != tt.wantMetrics {
+			t.Errorf("beside %+v: %s and %s", tt, got.ListenHTTP, got.ListenMetrics)
+		}
+	}
+}
+
 func TestReadConfig(t *testing.T) {
 	at := func(path string, ifThere bool) DataDir {
 		return DataDir{path, "AUTHENTIK_STORAGE__FILE__PATH", "AUTHENTIK_STORAGE__BACKEND", ifThere}
@@ -142,22 +160,22 @@ func TestReadConfig(t *testing.T) {
 		env  map[string]string
 		want Config
 	}{
-		{"nothing set", nil, Config{"0.0.0.0:9000", "/", data}},
+		{"nothing set", nil, listening("0.0.0.0:9000", "/", data)},
 		{
 			"files and variables stand for values",
 			map[string]string{"AUTHENTIK_LISTEN__HTTP": "file:///run/listen?x", "AUTHENTIK_WEB__PATH": "env://SUB", "SUB": "/auth/"},
-			Config{"[::1]:80", "/auth/", data},
+			listening("[::1]:80", "/auth/", data),
 		},
 		{
 			"what cannot be read falls back to its query",
 			map[string]string{"AUTHENTIK_LISTEN__HTTP": "file:///gone?0.0.0.0:1", "AUTHENTIK_WEB__PATH": "env://GONE?/q/"},
-			Config{"0.0.0.0:1", "/q/", data},
+			listening("0.0.0.0:1", "/q/", data),
 		},
-		{"s3 needs no directory", map[string]string{"AUTHENTIK_STORAGE__BACKEND": "s3"}, Config{"0.0.0.0:9000", "/", nil}},
+		{"s3 needs no directory", map[string]string{"AUTHENTIK_STORAGE__BACKEND": "s3"}, listening("0.0.0.0:9000", "/", nil)},
 		{
 			"a use of its own",
 			map[string]string{"AUTHENTIK_STORAGE__REPORTS__FILE__PATH": "/reports"},
-			Config{"0.0.0.0:9000", "/", other},
+			listening("0.0.0.0:9000", "/", other),
 		},
 	}
 	readFile := func(p string) ([]byte, error) {

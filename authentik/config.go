@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -13,6 +14,8 @@ import (
 type Config struct {
 	// ListenHTTP is listen.http as authentik has it, such as "0.0.0.0:9000".
 	ListenHTTP string
+	// ListenHTTPS and ListenMetrics are listen.https and listen.metrics.
+	ListenHTTPS, ListenMetrics string
 	// WebPath is web.path, with both slashes.
 	WebPath string
 	// DataDirs are directories for uploads, as far as they are kept in files.
@@ -39,8 +42,10 @@ func ReadConfig(getenv func(string) string, readFile func(string) ([]byte, error
 	}
 	c := Config{
 		// authentik/lib/default.yml, 2026.2
-		ListenHTTP: get("LISTEN__HTTP", "0.0.0.0:9000"),
-		WebPath:    get("WEB__PATH", "/"),
+		ListenHTTP:    get("LISTEN__HTTP", "0.0.0.0:9000"),
+		ListenHTTPS:   get("LISTEN__HTTPS", "0.0.0.0:9443"),
+		ListenMetrics: get("LISTEN__METRICS", "0.0.0.0:9300"),
+		WebPath:       get("WEB__PATH", "/"),
 	}
 	backend := get("STORAGE__BACKEND", "file")
 	dir := get("STORAGE__FILE__PATH", "./data")
@@ -95,8 +100,8 @@ func resolve(value string, getenv func(string) string, readFile func(string) ([]
 // wildcards are taken for loopback, and [::] also for IPv4's, where a machine without
 // IPv6 has it. A list (from 2026.5 on) is asked at its first entry.
 func (c Config) ProbeAddresses() []string {
-	first, _, _ := strings.Cut(c.ListenHTTP, ",")
-	host, port, err := net.SplitHostPort(strings.TrimSpace(first))
+	first := addresses(c.ListenHTTP)[0]
+	host, port, err := net.SplitHostPort(first)
 	if err != nil {
 		return []string{first}
 	}
@@ -111,6 +116,51 @@ func (c Config) ProbeAddresses() []string {
 		hosts[i] = net.JoinHostPort(h, port)
 	}
 	return hosts
+}
+
+// Beside gives the configuration of a second service in the same network namespace: its
+// ports are the next free ones above this one's. The worker serves its health and its
+// metrics at the same settings as the server (authentik/tasks/forks.py, 2026.2).
+func (c Config) Beside() Config {
+	taken := map[string]bool{}
+	for _, list := range []string{c.ListenHTTP, c.ListenHTTPS, c.ListenMetrics} {
+		for _, address := range addresses(list) {
+			if _, port, err := net.SplitHostPort(address); err == nil {
+				taken[port] = true
+			}
+		}
+	}
+	c.ListenHTTP = above(c.ListenHTTP, taken)
+	c.ListenMetrics = above(c.ListenMetrics, taken)
+	return c
+}
+
+// addresses are the entries of a list (from 2026.5 on).
+func addresses(list string) []string {
+	all := strings.Split(list, ",")
+	for i, address := range all {
+		all[i] = strings.TrimSpace(address)
+	}
+	return all
+}
+
+// above moves each address to the next port that is not taken, and takes it. What has no
+// port that is a number stays.
+func above(list string, taken map[string]bool) string {
+	moved := addresses(list)
+	for i, address := range moved {
+		host, port, err := net.SplitHostPort(address)
+		n, numErr := strconv.Atoi(port)
+		if err != nil || numErr != nil {
+			continue
+		}
+		for taken[strconv.Itoa(n)] {
+			n++
+		}
+		taken[strconv.Itoa(n)] = true
+		moved[i] = net.JoinHostPort(host, strconv.Itoa(n))
+	}
+	return strings.Join(moved, ",")
 }
 
 // ProbePath is a health path below web.path.

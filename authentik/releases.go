@@ -13,6 +13,13 @@ type Release struct {
 	Name   string
 	Server Verb
 	Worker Verb
+	// Others are verbs that run something and end with it.
+	Others []Verb
+	// Migrate are the steps that bring the database up to date, once for all who
+	// start afterwards.
+	Migrate []Step
+	// SkipMigrations is the variable that keeps a service from doing the same again.
+	SkipMigrations string
 	// DropsTo is the user that children get instead of root where a verb says so.
 	DropsTo string
 	// DockerSocket is the socket whose group such children get as well.
@@ -30,6 +37,9 @@ type Verb struct {
 	Args []string
 	// TakesArgs: words behind the verb are handed on.
 	TakesArgs bool
+	// Interactive: somebody sits at its terminal, or may. It does not keep a container
+	// going, and any number of them may run beside each other.
+	Interactive bool
 	// Bootstrap is run before, when one of its triggers is set.
 	Bootstrap *Bootstrap
 	// DropsRoot: root gives its place to DropsTo.
@@ -43,6 +53,13 @@ type Verb struct {
 	// Live and Ready are paths below web.path that answer at listen.http.
 	// An empty Live: the verb is live by its pid file alone.
 	Live, Ready string
+}
+
+// Step is a program that runs to its end before the service.
+type Step struct {
+	Name    string
+	Program string
+	Args    []string
 }
 
 // Bootstrap is the step that applies the credentials of a first start.
@@ -102,8 +119,19 @@ func Releases() []Release {
 					Triggers: []string{"AUTHENTIK_BOOTSTRAP_PASSWORD", "AUTHENTIK_BOOTSTRAP_TOKEN"},
 				},
 			},
-			DropsTo:      "authentik",
-			DockerSocket: "/var/run/docker.sock",
+			Others: []Verb{
+				{Name: "bash", Program: "bash", Interactive: true},
+				{Name: "manage", Program: "python", Args: []string{"-m", "manage"}, TakesArgs: true, Interactive: true},
+			},
+			// What both services do first by themselves (manage.py, lifecycle/gunicorn.conf.py).
+			Migrate: []Step{
+				{Name: "wait-for-database", Program: "python", Args: []string{"-m", "lifecycle.wait_for_db"}},
+				{Name: "migrate", Program: "python", Args: []string{"-m", "lifecycle.migrate"}},
+			},
+			// lifecycle/migrate.py, 2026.2.2; before, it is not heeded, and nothing is left to do.
+			SkipMigrations: "AUTHENTIK_SKIP_MIGRATIONS",
+			DropsTo:        "authentik",
+			DockerSocket:   "/var/run/docker.sock",
 			// The Go server changes its directory to it (internal/config/config.go).
 			Unset: []string{"WORKSPACE_DIR"},
 		},
@@ -124,7 +152,7 @@ func ReleaseOf(version string) (r Release, known bool) {
 
 // Verb finds a verb by its word.
 func (r Release) Verb(word string) (Verb, bool) {
-	for _, v := range []Verb{r.Server, r.Worker} {
+	for _, v := range append([]Verb{r.Server, r.Worker}, r.Others...) {
 		if v.Name == word {
 			return v, true
 		}

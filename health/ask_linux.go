@@ -13,32 +13,43 @@ import (
 // directory.
 var ErrNobody = errors.New("no ak-init to ask there")
 
-// Ask puts one question to the ak-init behind a socket. It speaks to the kernel
-// itself: package net would start its poller for one line each way.
-func Ask(path string, q Question, timeout time.Duration) (Answer, error) {
+// Ask puts one question to the ak-init behind a socket, which answers for each of its
+// services.
+func Ask(path string, q Question, timeout time.Duration) ([]Answer, error) {
+	reply, err := ask(path, string(q), timeout)
+	if err != nil {
+		return nil, err
+	}
+	return parseReply(string(reply))
+}
+
+// AskStatus gives what the ak-init behind a socket says of itself: a line of JSON.
+func AskStatus(path string, timeout time.Duration) ([]byte, error) {
+	return ask(path, statusQuestion, timeout)
+}
+
+// ask speaks to the kernel itself: package net would start its poller for one line each
+// way.
+func ask(path, question string, timeout time.Duration) ([]byte, error) {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return Answer{}, fmt.Errorf("socket: %w", err)
+		return nil, fmt.Errorf("socket: %w", err)
 	}
 	defer func() { _ = unix.Close(fd) }()
 	// socket(7): these bound connect and write, and read, each by itself.
 	tv := unix.NsecToTimeval(int64(timeout))
 	for _, option := range []int{unix.SO_SNDTIMEO, unix.SO_RCVTIMEO} {
 		if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, option, &tv); err != nil {
-			return Answer{}, fmt.Errorf("setsockopt: %w", err)
+			return nil, fmt.Errorf("setsockopt: %w", err)
 		}
 	}
 	if err := connect(fd, path); err != nil {
-		return Answer{}, err
+		return nil, err
 	}
-	if err := again(func() error { _, err := unix.Write(fd, []byte(q+"\n")); return err }); err != nil {
-		return Answer{}, fmt.Errorf("ask: %w", err)
+	if err := again(func() error { _, err := unix.Write(fd, []byte(question+"\n")); return err }); err != nil {
+		return nil, fmt.Errorf("ask: %w", err)
 	}
-	line, err := readLine(fd)
-	if err != nil {
-		return Answer{}, err
-	}
-	return parseAnswer(line)
+	return readReply(fd)
 }
 
 func connect(fd int, path string) error {
@@ -67,25 +78,23 @@ func again(call func() error) error {
 	}
 }
 
-func readLine(fd int) (string, error) {
-	var line []byte
-	buffer := make([]byte, maxAnswer)
-	for len(line) < maxAnswer {
+// readReply reads until the other side hangs up.
+func readReply(fd int) ([]byte, error) {
+	var reply []byte
+	buffer := make([]byte, 4096)
+	for len(reply) < maxReply {
 		n, err := unix.Read(fd, buffer)
 		switch {
 		case errors.Is(err, unix.EINTR):
 			continue
 		case errors.Is(err, unix.EAGAIN):
-			return "", errors.New("ak-init does not answer in time")
+			return nil, errors.New("ak-init does not answer in time")
 		case err != nil:
-			return "", fmt.Errorf("hear: %w", err)
+			return nil, fmt.Errorf("hear: %w", err)
 		case n == 0:
-			return "", errors.New("ak-init hung up without an answer")
+			return reply, nil
 		}
-		line = append(line, buffer[:n]...)
-		if line[len(line)-1] == '\n' {
-			break
-		}
+		reply = append(reply, buffer[:n]...)
 	}
-	return string(line), nil
+	return nil, errors.New("the answer has no end")
 }

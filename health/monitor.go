@@ -25,9 +25,12 @@ type Monitor struct {
 
 	mu       sync.Mutex
 	running  bool
+	resting  bool
 	ended    bool
 	stopping bool
 	wasReady bool
+	// before is the phase while nothing runs yet.
+	before Phase
 	// failingSince is the first bad answer to live in a row, failed the last.
 	failingSince, failed time.Time
 }
@@ -40,18 +43,34 @@ func NewMonitor(service string, live, ready Probe) *Monitor {
 	return &Monitor{service: service, live: newShared(live), ready: newShared(ready)}
 }
 
-// Running says that the service's process has been started.
+// Before says what is done before the service can run.
+func (m *Monitor) Before(phase Phase) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.before = phase
+}
+
+// Running says that the service's process has been started. It boots anew, even if there
+// was one before.
 func (m *Monitor) Running() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.running = true
+	m.running, m.resting, m.wasReady = true, false, false
+	m.failingSince = time.Time{}
+}
+
+// Resting says that it has ended, and will be started again.
+func (m *Monitor) Resting() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.running, m.resting = false, true
 }
 
 // Ended says that it is gone, and that what it left is being ended.
 func (m *Monitor) Ended() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.running, m.ended = false, true
+	m.running, m.resting, m.ended = false, false, true
 }
 
 // Stopping says that a stop was asked for.
@@ -79,7 +98,7 @@ func (m *Monitor) Answer(q Question) Answer {
 func (m *Monitor) seen() seen {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return seen{service: m.service, running: m.running, ended: m.ended, stopping: m.stopping, wasReady: m.wasReady}
+	return seen{service: m.service, before: m.before, running: m.running, resting: m.resting, ended: m.ended, stopping: m.stopping, wasReady: m.wasReady}
 }
 
 // note writes down what came of a probe.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -17,10 +16,19 @@ const (
 	askTimeout = time.Second
 )
 
+// Desk is what answers at the socket. Both functions may be called from several
+// goroutines at a time.
+type Desk struct {
+	// Answer answers a question for each service.
+	Answer func(Question) []Answer
+	// Status gives one line that says all there is to say.
+	Status func() []byte
+}
+
 // Serve answers askers until the listener is closed. Only processes of this uid and
 // root are heard (unix(7), SO_PEERCRED). A stuck asker holds up nobody but the 32nd
 // after it, and that for a second.
-func Serve(listener *net.UnixListener, uid int, answer func(Question) Answer) {
+func Serve(listener *net.UnixListener, uid int, desk Desk) {
 	room := make(chan struct{}, maxAskers)
 	for {
 		conn, err := listener.AcceptUnix()
@@ -37,12 +45,12 @@ func Serve(listener *net.UnixListener, uid int, answer func(Question) Answer) {
 		go func() { // ends by askTimeout and one probe's time-out at the latest
 			defer func() { <-room }()
 			defer func() { _ = conn.Close() }()
-			hear(conn, uid, answer)
+			hear(conn, uid, desk)
 		}()
 	}
 }
 
-func hear(conn *net.UnixConn, uid int, answer func(Question) Answer) {
+func hear(conn *net.UnixConn, uid int, desk Desk) {
 	if peer, err := peerUID(conn); err != nil || (peer != uid && peer != 0) {
 		return
 	}
@@ -51,14 +59,24 @@ func hear(conn *net.UnixConn, uid int, answer func(Question) Answer) {
 	if err != nil {
 		return
 	}
+	reply := desk.reply(line)
+	_ = conn.SetDeadline(time.Now().Add(askTimeout))
+	_, _ = conn.Write(reply)
+}
+
+func (d Desk) reply(line string) []byte {
+	if line == statusQuestion+"\n" {
+		return append(d.Status(), '\n')
+	}
 	q, err := parseQuestion(line)
 	if err != nil {
-		_, _ = io.WriteString(conn, Answer{Service: "ak-init", Phase: "?", Reason: err.Error()}.line())
-		return
+		return []byte(Answer{Service: "ak-init", Phase: "?", Reason: err.Error()}.line())
 	}
-	a := answer(q)
-	_ = conn.SetDeadline(time.Now().Add(askTimeout))
-	_, _ = io.Copy(conn, strings.NewReader(a.line()))
+	var reply []byte
+	for _, a := range d.Answer(q) {
+		reply = append(reply, a.line()...)
+	}
+	return reply
 }
 
 func peerUID(conn *net.UnixConn) (int, error) {

@@ -29,7 +29,10 @@ func serveAt(t *testing.T, uid int, answer func(Question) Answer) string {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		Serve(listener, uid, answer)
+		Serve(listener, uid, Desk{
+			Answer: func(q Question) []Answer { return []Answer{answer(q)} },
+			Status: func() []byte { return []byte(`{}`) },
+		})
 	}()
 	t.Cleanup(func() {
 		_ = listener.Close()
@@ -44,7 +47,7 @@ func TestAskGetsTheAnswerToItsQuestion(t *testing.T) {
 	path := serveAt(t, os.Geteuid(), well)
 	for _, q := range []Question{Live, Ready, Started} {
 		a, err := Ask(path, q, time.Second)
-		if err != nil || !a.Healthy || a.Phase != Phase(q) {
+		if err != nil || len(a) != 1 || !a[0].Healthy || a[0].Phase != Phase(q) {
 			t.Errorf("%s: %+v, %v", q, a, err)
 		}
 	}
@@ -95,7 +98,7 @@ func TestStuckAskersHoldUpNobody(t *testing.T) {
 		}
 		defer func() { _ = conn.Close() }()
 	}
-	if a, err := Ask(path, Live, 500*time.Millisecond); err != nil || !a.Healthy {
+	if a, err := Ask(path, Live, 500*time.Millisecond); err != nil || !a[0].Healthy {
 		t.Errorf("with %d stuck askers: %+v, %v", maxAskers-1, a, err)
 	}
 }

@@ -1,6 +1,7 @@
 package health
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 )
@@ -22,9 +23,12 @@ type Phase string
 // The phases, in the order in which they come about.
 const (
 	Preparing   Phase = "preparing"
+	Waiting     Phase = "waiting-for-database"
+	Migrating   Phase = "migrating"
 	Starting    Phase = "starting"
 	Serving     Phase = "ready"
 	Degraded    Phase = "degraded"
+	Resting     Phase = "resting"
 	Stopping    Phase = "stopping"
 	notAnswered       = "it has not answered yet"
 )
@@ -47,7 +51,11 @@ type Answer struct {
 // seen is what is known when a question is judged.
 type seen struct {
 	service string
+	// before is the phase while nothing runs yet; empty: preparing.
+	before  Phase
 	running bool
+	// resting: it has ended, and will be started again.
+	resting bool
 	// ended: it is gone, and what it left is being ended.
 	ended bool
 	// stopping: a stop was asked for.
@@ -67,7 +75,11 @@ func judge(q Question, s seen) Answer {
 		a.Reason = s.probe.Error()
 	}
 	switch a.Phase {
-	case Preparing, Starting:
+	case Resting:
+		// It is started again already: nothing would be won by a restart from without.
+		a.Healthy = q == Live
+		a.Reason = "it has ended, and will be started again"
+	case Preparing, Waiting, Migrating, Starting:
 		a.Healthy = q == Live
 		if a.Reason == "" {
 			a.Reason = notAnswered
@@ -93,8 +105,10 @@ func phaseOf(s seen) Phase {
 	switch {
 	case s.stopping || s.ended:
 		return Stopping
+	case s.resting:
+		return Resting
 	case !s.running:
-		return Preparing
+		return cmp.Or(s.before, Preparing)
 	case !s.wasReady:
 		return Starting
 	case s.probe != nil:

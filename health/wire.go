@@ -1,20 +1,25 @@
 package health
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 )
 
 // What goes over the socket: the asker writes one line, the question; it hears one
-// line, and the connection closes. Both are bounded, and a reader that knows only
-// these lines needs no library to ask.
+// line for each service, and the connection closes. All are bounded, and a reader that
+// knows only these lines needs no library to ask.
 //
 //	live\n
 //	yes server ready\n
-//	no server degraded: connection refused, for 31s now\n
+//	no worker degraded: connection refused, for 31s now\n
+//
+// To "status\n" the reply is one line of JSON.
 const (
-	maxQuestion = 64
-	maxAnswer   = 1024
+	maxQuestion    = 64
+	maxAnswer      = 1024
+	maxReply       = 64 << 10
+	statusQuestion = "status"
 )
 
 func parseQuestion(line string) (Question, error) {
@@ -45,6 +50,22 @@ func (a Answer) line() string {
 		s = s[:limit]
 	}
 	return word + s + "\n"
+}
+
+// parseReply reads the answers of all services.
+func parseReply(reply string) ([]Answer, error) {
+	var answers []Answer
+	for line := range strings.Lines(reply) {
+		a, err := parseAnswer(line)
+		if err != nil {
+			return nil, err
+		}
+		answers = append(answers, a)
+	}
+	if len(answers) == 0 {
+		return nil, errors.New("ak-init hung up without an answer")
+	}
+	return answers, nil
 }
 
 func parseAnswer(line string) (Answer, error) {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -17,9 +18,13 @@ import (
 
 // system is the real kernel.
 type system struct {
-	self int
-	// since is when each of our own children started.
-	since map[int]time.Time
+	self  int
+	guard guard
+	tty   terminal
+	// runs is what is known of each of our own children that lives.
+	runs map[int]childRun
+	// groups are the process groups that were ever ours: each is led, or was, by a child.
+	groups map[int]bool
 	// told remembers who has had which signal, so that nobody gets it twice: a
 	// second TERM makes dramatiq drop its tasks.
 	told map[syscall.Signal]map[process]bool
@@ -27,22 +32,46 @@ type system struct {
 	onceStarted func()
 }
 
-func newSystem(caught *Signals) *system {
-	s := &system{
+// childRun is one child's run.
+type childRun struct {
+	since time.Time
+	// ooms is what oomKills gave when it began.
+	ooms int
+}
+
+// newSystem makes this process the reaper of all below it. err says why nobody stands by
+// to end our children should we be killed.
+func newSystem(caught *Signals) (s *system, err error) {
+	s = &system{
 		self:        os.Getpid(),
-		since:       map[int]time.Time{},
+		runs:        map[int]childRun{},
+		groups:      map[int]bool{},
 		told:        map[syscall.Signal]map[process]bool{},
 		onceStarted: sync.OnceFunc(caught.catchRest),
 	}
+	keepDescriptors()
 	if s.self != 1 {
 		// Orphans go to the nearest subreaper instead of PID 1 (man 2 prctl). It fails
 		// on no kernel that Go runs on.
 		_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+		s.guard, err = startGuard()
 	}
-	// Descriptors above 2 that ak-init was started with stop at ak-init (man 2
-	// close_range, Linux 5.11; older ones answer ENOSYS or EINVAL and nothing is lost).
-	_ = unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC)
-	return s
+	return s, err
+}
+
+// keepDescriptors sees to it that descriptors above 2 that ak-init was started with stop
+// at ak-init (man 2 close_range, CLOSE_RANGE_CLOEXEC; older kernels than 5.11 answer
+// ENOSYS or EINVAL).
+func keepDescriptors() {
+	if unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC) == nil {
+		return
+	}
+	entries, _ := os.ReadDir("/proc/self/fd") // without /proc there is no telling
+	for _, e := range entries {
+		if fd, err := strconv.Atoi(e.Name()); err == nil && fd > 2 {
+			unix.CloseOnExec(fd)
+		}
+	}
 }
 
 // start runs a command in a process group of its own: Ctrl-C at a terminal goes to
@@ -54,25 +83,44 @@ func (s *system) start(c Command) (int, error) {
 		Files: []uintptr{0, 1, 2},
 		Sys:   &syscall.SysProcAttr{Setpgid: true},
 	}
+	if c.Foreground && s.tty.ours() {
+		attr.Sys.Foreground, attr.Sys.Ctty = true, stdin
+	}
 	if id := c.Identity; id != nil {
 		attr.Sys.Credential = &syscall.Credential{Uid: id.UID, Gid: id.GID, Groups: id.Groups}
 	}
 	now := time.Now()
-	// ForkExec reaps the process it made when exec fails.
-	pid, err := syscall.ForkExec(c.Path, c.Argv, attr)
+	pid, err := forkExec(c.Path, c.Argv, attr)
 	if err != nil {
 		return 0, whyNot(c, err)
 	}
-	s.since[pid] = now
+	s.guard.watch(pid)
+	s.runs[pid], s.groups[pid] = childRun{now, oomKills("")}, true
+	if attr.Sys.Foreground {
+		s.tty.owner = pid
+	}
 	s.onceStarted()
 	return pid, nil
+}
+
+// forkExec starts a process with an empty signal mask: it gets that of the thread which
+// forks (runtime/proc.go, syscall_runtime_BeforeFork), and ours may have been started with
+// signals blocked. It reaps the process that it made when exec fails.
+func forkExec(path string, argv []string, attr *syscall.ProcAttr) (pid int, err error) {
+	withSignalMask(unix.SIG_SETMASK, unix.Sigset_t{}, func() { pid, err = syscall.ForkExec(path, argv, attr) })
+	return pid, err
 }
 
 // whyNot makes what execve says (man 2 execve) name what is missing: ENOENT may mean the
 // program, its working directory, or the interpreter in its first line.
 func whyNot(c Command, err error) error {
-	if errors.Is(err, syscall.ENOEXEC) {
+	switch {
+	case errors.Is(err, syscall.ENOEXEC):
 		return fmt.Errorf("%w: built for another machine, or a script without a #! line", err)
+	case errors.Is(err, syscall.EAGAIN):
+		return fmt.Errorf("%w: the user's limit of processes (ulimit -u) or the container's (pids.max) is reached", err)
+	case errors.Is(err, syscall.ENOMEM):
+		return fmt.Errorf("%w: no memory for another process", err)
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -100,26 +148,45 @@ func interpreter(path string) string {
 	return "the dynamic loader that it names"
 }
 
-func (s *system) reap() (exit exited, ok, childless bool) {
+func (s *system) reap() (in input, childless bool) {
+	options := syscall.WNOHANG
+	if s.tty.owner != 0 {
+		options |= syscall.WUNTRACED // who has the terminal may be stopped from there
+	}
 	var status syscall.WaitStatus
 	var usage syscall.Rusage
 	for {
-		pid, err := syscall.Wait4(-1, &status, syscall.WNOHANG, &usage)
+		pid, err := syscall.Wait4(-1, &status, options, &usage)
 		switch {
 		case err == syscall.EINTR:
 			continue
 		case err != nil: // ECHILD
-			return exited{}, false, true
+			return nil, true
 		case pid == 0:
-			return exited{}, false, false
+			return nil, false
+		case status.Stopped():
+			return halted{pid, status.StopSignal()}, false
+		case pid == s.guard.pid:
+			s.guard = guard{}
+			continue
 		}
-		exit = exited{pid: pid, status: status, maxRSS: usage.Maxrss}
-		if since, ours := s.since[pid]; ours {
-			exit.uptime = time.Since(since)
-			delete(s.since, pid)
-		}
-		return exit, true, false
+		return s.exit(pid, status, usage.Maxrss), false
 	}
+}
+
+// exit is the end of a process, with what is known of it if it is a child of our own.
+func (s *system) exit(pid int, status syscall.WaitStatus, maxRSS int64) exited {
+	exit := exited{pid: pid, status: status, maxRSS: maxRSS}
+	if run, ours := s.runs[pid]; ours {
+		exit.uptime = time.Since(run.since)
+		exit.oom = status.Signaled() && status.Signal() == syscall.SIGKILL && oomKills("") > run.ooms
+		delete(s.runs, pid)
+	}
+	if pid == s.tty.owner {
+		s.tty.takeBack()
+		s.tty.owner = 0
+	}
+	return exit
 }
 
 // send needs no pidfd: pid is our own child and not reaped, so it is still its own, and
@@ -141,21 +208,43 @@ func (s *system) send(pid int, sig syscall.Signal, group bool) {
 	}
 }
 
-func (s *system) sendTree(sig syscall.Signal) int {
-	tree, err := descendants(s.self)
+// tree is everybody below us but the guard. Where /proc hides somebody of whom we know
+// (hidepid=, proc(5)) it is as good as none.
+func (s *system) tree() ([]relative, error) {
+	all, err := everybody()
 	if err != nil {
+		return nil, err
+	}
+	for pid := range s.runs {
+		if _, seen := all[pid]; !seen {
+			return nil, errNoProc
+		}
+	}
+	tree := all.descendants(s.self)
+	return slices.DeleteFunc(tree, func(r relative) bool { return r.pid == s.guard.pid }), nil
+}
+
+func (s *system) sendTree(sig syscall.Signal) int {
+	tree, err := s.tree()
+	if err != nil || len(tree) == 0 { // wait4 says that there is somebody
 		return s.sendBlind(sig)
 	}
 	n := 0
 	for _, p := range tree {
-		if s.told[sig][p.process] {
-			continue
-		}
-		if s.tell(p.process, sig) {
+		if !p.zombie && !s.told[sig][p.process] && s.tell(p.process, sig) {
 			n++
 		}
 	}
 	return n
+}
+
+func (s *system) sendLeft(group int, sig syscall.Signal) {
+	tree, _ := s.tree() // without /proc nobody knows whose group this is by now
+	for _, p := range tree {
+		if p.group == group {
+			s.tell(p.process, sig)
+		}
+	}
 }
 
 // tell signals one process of the tree, once, and wakes it if it is stopped, since it
@@ -171,8 +260,8 @@ func (s *system) tell(p process, sig syscall.Signal) bool {
 	return true
 }
 
-// sendBlind is for where /proc is not mounted: as PID 1 everybody in the namespace
-// (man 2 kill, pid -1), else the process groups of our own children.
+// sendBlind is for where /proc does not help: as PID 1 everybody in the namespace
+// (man 2 kill, pid -1), else the process groups that are or were our own children's.
 func (s *system) sendBlind(sig syscall.Signal) int {
 	nobody := process{}
 	if s.told[sig][nobody] && sig != syscall.SIGKILL {
@@ -188,11 +277,11 @@ func (s *system) sendBlind(sig syscall.Signal) int {
 			_ = syscall.Kill(-1, sig)
 			continue
 		}
-		for pid := range s.since {
-			_ = syscall.Kill(-pid, sig)
+		for group := range s.groups {
+			_ = syscall.Kill(-group, sig)
 		}
 	}
-	return len(s.since)
+	return len(s.runs)
 }
 
 func (s *system) note(p process, sig syscall.Signal) {
@@ -202,10 +291,42 @@ func (s *system) note(p process, sig syscall.Signal) {
 	s.told[sig][p] = true
 }
 
+func (s *system) suspend(pids []int, halted int, sig syscall.Signal) bool {
+	if !wakeable(s.self) {
+		if halted != 0 {
+			_ = syscall.Kill(-halted, syscall.SIGCONT)
+		}
+		return false
+	}
+	for _, pid := range pids {
+		_ = syscall.Kill(-pid, sig)
+	}
+	if s.tty.owner != 0 {
+		s.tty.takeBack()
+	}
+	// SIGSTOP: SIGTSTP is one that we catch.
+	_ = syscall.Kill(s.self, syscall.SIGSTOP)
+	return true
+}
+
+func (s *system) resume(pids []int) {
+	if s.tty.owner != 0 && s.tty.ours() {
+		s.tty.give(s.tty.owner)
+	}
+	for _, pid := range pids {
+		_ = syscall.Kill(-pid, syscall.SIGCONT)
+	}
+}
+
+func (s *system) unguard() {
+	s.guard.dismiss()
+	s.guard = guard{}
+}
+
 // drain looks for helpers among main's children and among those re-parented to us:
 // gunicorn's new master after USR2 is the latter.
 func (s *system) drain(main int, word string, over func()) []int {
-	tree, err := descendants(s.self)
+	tree, err := s.tree()
 	if err != nil {
 		go over()
 		return nil

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"io/fs"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -14,53 +15,84 @@ type state int
 const (
 	idle     state = iota
 	stepping       // a step runs
-	serving        // the service runs
-	delaying       // stop asked for; the service goes on serving for StopDelay
-	draining       // its helpers end first
-	stopping       // the running child was sent TERM
-	sweeping       // the running child is gone, what it left was sent TERM
+	serving        // the services run
+	delaying       // stop asked for; the services go on serving for StopDelay
+	stopping       // the children are told to end, one service after another
+	sweeping       // the children are gone, what they left was sent TERM
 	killing        // what is left was sent SIGKILL
 	done
 )
 
-// timer names a deadline. Each is set at most once in a run.
-type timer int
+// life is where one service is.
+type life int
 
 const (
-	delayOver timer = iota
+	waiting  life = iota // not started yet
+	up                   // it serves
+	resting              // it has ended and will be started again
+	draining             // its helpers are to end first
+	told                 // it was sent the stop signal
+	gone                 // it has ended for good
+)
+
+// timer names a deadline. Where it is one service's, who tells whose.
+type timer struct {
+	kind timerKind
+	who  int
+}
+
+type timerKind int
+
+const (
+	delayOver timerKind = iota
 	graceNearlyOver
 	graceOver
 	killOver
+	turnOver // of service who to have the stop for itself
+	restOver
 )
 
 // killWait is how long processes may take to vanish after SIGKILL. Only what
 // sleeps uninterruptibly in the kernel takes any time at all.
 const killWait = 2 * time.Second
 
+// theStep stands for the running step where services are counted from 0.
+const theStep = -1
+
 // input is what can happen to a run.
 type input interface{ input() }
 
 type (
 	begun   struct{}
-	started struct{ pid int }
-	failed  struct{ err error }
-	exited  struct {
+	started struct{ who, pid int }
+	failed  struct {
+		who int
+		err error
+	}
+	exited struct {
 		pid    int
 		status syscall.WaitStatus
 		maxRSS int64
 		uptime time.Duration
+		oom    bool
+	}
+	// halted says that a child was stopped, as by Ctrl-Z, and lives on.
+	halted struct {
+		pid int
+		sig syscall.Signal
 	}
 	// settled follows each batch of exits: everything dead has been reaped.
 	settled   struct{ childless bool }
 	signalled struct{ sig syscall.Signal }
 	expired   struct{ timer timer }
-	drained   struct{}
+	drained   struct{ who int }
 )
 
 func (begun) input()     {}
 func (started) input()   {}
 func (failed) input()    {}
 func (exited) input()    {}
+func (halted) input()    {}
 func (settled) input()   {}
 func (signalled) input() {}
 func (expired) input()   {}
@@ -70,8 +102,11 @@ func (drained) input()   {}
 type order interface{ order() }
 
 type (
-	start struct{ command Command }
-	send  struct {
+	start struct {
+		who     int
+		command Command
+	}
+	send struct {
 		pid   int
 		sig   syscall.Signal
 		group bool
@@ -82,40 +117,84 @@ type (
 		sig  syscall.Signal
 		told func(n int) Event
 	}
+	// sendLeft goes to what is left of the process group of a child that has ended.
+	sendLeft struct {
+		group int
+		sig   syscall.Signal
+	}
 	// drain tells helpers of main to end and feeds drained when they have.
 	drain struct {
-		main int
-		word string
+		who, main int
+		service   string
+		word      string
 	}
 	setTimer struct {
 		timer timer
 		after time.Duration
 	}
-	emit struct{ event Event }
+	// suspend stops these children, and us, until SIGCONT; halted is one that has
+	// stopped already. resume wakes them all.
+	suspend struct {
+		pids   []int
+		halted int
+		sig    syscall.Signal
+	}
+	resume struct{ pids []int }
+	// unguard comes once, before the end: from now on we end our children ourselves.
+	unguard struct{}
+	emit    struct{ event Event }
 )
 
 func (start) order()    {}
 func (send) order()     {}
 func (sendTree) order() {}
+func (sendLeft) order() {}
 func (drain) order()    {}
 func (setTimer) order() {}
+func (suspend) order()  {}
+func (resume) order()   {}
+func (unguard) order()  {}
 func (emit) order()     {}
+
+// service is one service's part of the machine.
+type service struct {
+	Service
+	life life
+	// pid is its process, 0 for none; last is the one before, which ended with code.
+	pid, last, code int
+	record          record
+}
 
 // machine is the pure core of a run: inputs go in, orders come out. It reads no
 // clock and touches no process.
 type machine struct {
 	spec  Spec
 	state state
-	// step is the index of the running step; len(spec.Steps) is the service.
+	// step is the index of the running step; len(spec.Steps) means that all are done.
 	step int
-	// pid is the running child, 0 for none.
-	pid int
-	// code is the exit code when done.
+	// stepPID is the running step, 0 for none.
+	stepPID  int
+	services []service
+	// code is the exit code when done: of the services' ends for good, the first that is
+	// not 0.
 	code int
-	// asked is the first stop signal, 0 for none; stopWith is what the child gets for it.
+	// asked is the first stop signal, 0 for none; stopWith is what the main child gets for
+	// it.
 	asked, stopWith syscall.Signal
+	// turn counts the services whose turn to stop has come.
+	turn int
 	// graceSet says that graceOver runs; swept that what was left has been told.
 	graceSet, swept bool
+	// jitter gives a number from 0 up to 1, not included.
+	jitter func() float64
+}
+
+func newMachine(spec Spec, jitter func() float64) machine {
+	m := machine{spec: spec, jitter: jitter}
+	for _, s := range spec.Services {
+		m.services = append(m.services, service{Service: s})
+	}
+	return m
 }
 
 // feed takes one input in and gives the orders that follow from it.
@@ -127,13 +206,13 @@ func (m *machine) feed(in input) []order {
 		}
 		return m.startNext()
 	case started:
-		m.pid = in.pid
-		return []order{emit{Started{m.command(), in.pid, m.inStep()}}}
+		return m.started(in.who, in.pid)
 	case failed:
-		m.code = startFailure(in.err)
-		return append([]order{emit{StartFailed{m.command(), in.err}}}, m.next()...)
+		return m.failed(in.who, in.err)
 	case exited:
 		return m.exited(in)
+	case halted:
+		return m.halted(in)
 	case settled:
 		return m.settled(in.childless)
 	case signalled:
@@ -141,186 +220,148 @@ func (m *machine) feed(in input) []order {
 	case expired:
 		return m.expired(in.timer)
 	case drained:
-		if m.state == draining {
-			return m.term()
+		if s := &m.services[in.who]; s.life == draining && m.state == stopping {
+			return m.term(s)
 		}
 	}
 	return nil
 }
 
-// command is what runs now, or what was to run.
-func (m *machine) command() Command {
-	if m.inStep() {
-		return m.spec.Steps[m.step].Command
-	}
-	return m.spec.Service.Command
-}
+// inStep tells a step from the services.
+func (m *machine) inStep() bool { return m.step < len(m.spec.Steps) }
 
+// startNext starts the step that is due, or the first of the services that wait.
 func (m *machine) startNext() []order {
-	m.state = serving
 	if m.inStep() {
 		m.state = stepping
+		return []order{start{theStep, m.spec.Steps[m.step].Command}}
 	}
-	return []order{start{m.command()}}
+	m.state = serving
+	for i, s := range m.services {
+		if s.life == waiting {
+			return []order{start{i, s.Command}}
+		}
+	}
+	return nil
+}
+
+func (m *machine) started(who, pid int) []order {
+	if who == theStep {
+		m.stepPID = pid
+		return []order{emit{Started{m.spec.Steps[m.step].Command, pid, true}}}
+	}
+	s := &m.services[who]
+	s.life, s.pid = up, pid
+	// The next one waits for this one to run, so that a failure here keeps it from starting.
+	return append([]order{emit{Started{s.Command, pid, false}}}, m.startNext()...)
+}
+
+func (m *machine) failed(who int, err error) []order {
+	if who == theStep {
+		m.code = startFailure(err)
+		return append([]order{emit{StartFailed{m.spec.Steps[m.step].Command, err}}}, m.afterStep()...)
+	}
+	s := &m.services[who]
+	orders := []order{emit{StartFailed{s.Command, err}}}
+	if passing(err) && m.spec.Restart.wants(startFailure(err)) {
+		return append(orders, m.rest(who, startFailure(err), 0)...)
+	}
+	return append(orders, m.ended(who, startFailure(err))...)
 }
 
 func (m *machine) exited(in exited) []order {
-	if in.pid != m.pid {
+	event := Exited{
+		PID: in.pid, Status: in.status, Uptime: in.uptime, MaxRSS: in.maxRSS, OutOfMemory: in.oom,
+		Asked: m.state > serving,
+	}
+	if in.pid == m.stepPID {
+		m.stepPID = 0
+		m.code = ExitCode(in.status)
+		event.Command, event.Step = m.spec.Steps[m.step].Command, true
+		return append([]order{emit{event}}, m.afterStep()...)
+	}
+	who := slices.IndexFunc(m.services, func(s service) bool { return s.pid == in.pid })
+	if who < 0 {
 		return []order{emit{OrphanReaped{in.pid, in.status}}}
 	}
-	m.pid = 0
-	m.code = ExitCode(in.status)
-	orders := []order{emit{Exited{
-		Command: m.command(), PID: in.pid, Status: in.status, Uptime: in.uptime, MaxRSS: in.maxRSS,
-		Asked: m.asked != 0, Step: m.inStep(),
-	}}}
-	if m.state == killing {
-		return orders
+	s := &m.services[who]
+	s.pid, s.last = 0, in.pid
+	event.Command = s.Command
+	code := m.spec.code(in.status)
+	if m.state == serving && m.spec.Restart.wants(code) {
+		return append([]order{emit{event}}, m.rest(who, code, in.uptime)...)
 	}
-	return append(orders, m.next()...)
+	return append([]order{emit{event}}, m.ended(who, code)...)
 }
 
-// next is what comes when the running child is gone: what follows a step that went well
+// afterStep is what comes when the running step is gone: what follows one that went well
 // or need not, else the end.
-func (m *machine) next() []order {
-	if m.state == stepping && (m.code == 0 || m.spec.Steps[m.step].Optional) {
+func (m *machine) afterStep() []order {
+	switch {
+	case m.state == killing:
+		return nil
+	case m.state == stepping && (m.code == 0 || m.spec.Steps[m.step].Optional):
 		m.step++
-		return m.startNext()
+		if m.code = 0; len(m.services) > 0 || m.inStep() {
+			return m.startNext()
+		}
 	}
 	return m.sweep()
 }
 
-// inStep tells a step from the service.
-func (m *machine) inStep() bool { return m.step < len(m.spec.Steps) }
-
-// sweep ends what the main child left behind, within the grace period. Whether there is
-// anything is known once all the dead are reaped: settled says so.
-func (m *machine) sweep() []order {
-	m.state = sweeping
-	if m.graceSet {
-		return nil
+// rest is the pause before a service is started again. What its last run left is ended
+// meanwhile: it may hold the sockets that the next run needs.
+func (m *machine) rest(who, code int, uptime time.Duration) []order {
+	s := &m.services[who]
+	after, ok := s.record.ended(m.spec.Restart, uptime, m.jitter())
+	if !ok {
+		return append([]order{emit{RestartsExhausted{s.Command, s.record.quick}}}, m.ended(who, code)...)
 	}
-	m.graceSet = true
-	return []order{setTimer{graceOver, m.spec.Grace}}
-}
-
-func (m *machine) settled(childless bool) []order {
-	switch {
-	case m.state != sweeping && m.state != killing:
-		return nil
-	case childless:
-		m.state = done
-		return nil
-	case m.state == sweeping && !m.swept:
-		m.swept = true
-		return []order{sendTree{syscall.SIGTERM, func(n int) Event { return Swept{n} }}}
-	case m.state == sweeping:
-		return []order{sendTree{syscall.SIGTERM, nil}} // forked since the last look
-	default:
-		return []order{sendTree{syscall.SIGKILL, nil}}
-	}
-}
-
-func (m *machine) signalled(sig syscall.Signal) []order {
-	sent, rewritten := m.spec.Rewrite[sig]
-	switch {
-	case rewritten && sent == 0:
-		return nil
-	case isStop(sig) || isStop(sent):
-		return m.stopSignalled(sig, cmp.Or(sent, syscall.SIGTERM))
-	case m.pid == 0:
-		return nil
-	}
-	sent = cmp.Or(sent, sig)
-	return []order{m.toChild(sent), emit{Forwarded{sig, sent, m.pid}}}
-}
-
-func (m *machine) toChild(sig syscall.Signal) order { return send{m.pid, sig, m.spec.Group} }
-
-func (m *machine) stopSignalled(sig, stopWith syscall.Signal) []order {
-	if m.asked != 0 {
-		return m.kill("second stop signal")
-	}
-	m.asked, m.stopWith = sig, stopWith
-	begun := emit{StopBegun{sig, m.spec.Grace, m.spec.StopDelay}}
-	switch m.state {
-	case idle:
-		m.state, m.code = done, 128+int(sig)
-		return []order{begun}
-	case stepping, serving:
-		return append([]order{begun}, m.stop()...)
-	default: // sweeping on our own account already: the grace period runs
-		return []order{begun}
-	}
-}
-
-// stop begins the stop sequence.
-func (m *machine) stop() []order {
-	m.graceSet = true
+	s.life, s.code = resting, code
 	orders := []order{
-		setTimer{graceNearlyOver, m.spec.Grace * 4 / 5},
-		setTimer{graceOver, m.spec.Grace},
+		emit{RestartScheduled{s.Command, after, s.record.quick, m.spec.Restart.Limit}},
+		setTimer{timer{restOver, who}, after},
 	}
-	switch {
-	case m.state == stepping:
-		return append(orders, m.term()...)
-	case m.spec.StopDelay > 0:
-		m.state = delaying
-		return append(orders, setTimer{delayOver, m.spec.StopDelay})
-	default:
-		return append(orders, m.drain()...)
+	if s.last != 0 {
+		orders = append(orders, sendLeft{s.last, syscall.SIGTERM})
 	}
+	return orders
 }
 
-func (m *machine) drain() []order {
-	if m.spec.Service.Drain == "" {
-		return m.term()
-	}
-	m.state = draining
-	return []order{drain{m.pid, m.spec.Service.Drain}}
-}
-
-func (m *machine) term() []order {
-	m.state = stopping
-	return []order{m.toChild(m.stopWith), emit{StopSent{m.pid, m.stopWith}}}
-}
-
-func (m *machine) expired(t timer) []order {
-	switch {
-	case t == delayOver && m.state == delaying:
-		return m.drain()
-	case t == graceNearlyOver && m.pid != 0 && m.state < sweeping:
-		m.state = stopping
-		return []order{sendTree{syscall.SIGTERM, func(n int) Event { return GraceNearlyOver{n} }}}
-	case t == graceOver && m.state < killing:
-		return m.kill("grace period over")
-	case t == killOver && m.state == killing:
-		m.state = done
-		if m.pid != 0 {
-			m.code = 128 + int(syscall.SIGKILL)
-		}
-		return []order{emit{GaveUp{}}}
-	default:
-		return nil // what it was set for has come about already
-	}
-}
-
-func (m *machine) kill(why string) []order {
-	if m.state == killing || m.state == done {
+// again starts a service whose pause is over.
+func (m *machine) again(who int) []order {
+	s := &m.services[who]
+	if s.life != resting || m.state != serving {
 		return nil
 	}
-	m.state = killing
-	return []order{
-		sendTree{syscall.SIGKILL, func(n int) Event { return Killed{why, n} }},
-		setTimer{killOver, killWait},
+	orders := []order{start{who, s.Command}}
+	if s.last != 0 {
+		orders = slices.Insert(orders, 0, order(sendLeft{s.last, syscall.SIGKILL}))
+	}
+	return orders
+}
+
+// ended says that a service has ended for good.
+func (m *machine) ended(who, code int) []order {
+	s := &m.services[who]
+	s.life = gone
+	m.code = cmp.Or(m.code, code)
+	switch {
+	case m.state == killing:
+		return nil // settled sees to the rest
+	case !slices.ContainsFunc(m.services, service.lives):
+		return m.sweep()
+	case m.state == serving:
+		return append([]order{emit{StopBegun{Ended: s.Name, Grace: m.spec.Grace}}}, m.stop(0)...)
+	case m.state == stopping && m.turn < len(m.services) && who == m.whose(m.turn-1):
+		return m.nextTurn()
+	default:
+		return nil // it is not the one whose end the others wait for
 	}
 }
 
-// isStop tells the signals that start the stop sequence from those that are
-// handed on.
-func isStop(sig syscall.Signal) bool {
-	return sig == syscall.SIGTERM || sig == syscall.SIGINT || sig == syscall.SIGQUIT
-}
+// lives tells whether something of the service runs, or will.
+func (s service) lives() bool { return s.life != gone && (s.pid != 0 || s.life == resting) }
 
 // startFailure is the exit code of a command that could not be started, as a
 // shell gives it (POSIX, Shell Command Language 2.8.2): 127 not found, 126 not
@@ -330,4 +371,54 @@ func startFailure(err error) int {
 		return 127
 	}
 	return 126
+}
+
+// running are the processes that ak-init started and that live.
+func (m *machine) running() []int {
+	var pids []int
+	if m.stepPID != 0 {
+		pids = append(pids, m.stepPID)
+	}
+	for _, s := range m.services {
+		if s.pid != 0 {
+			pids = append(pids, s.pid)
+		}
+	}
+	return pids
+}
+
+func (m *machine) signalled(sig syscall.Signal) []order {
+	sent, rewritten := m.spec.Rewrite[sig]
+	switch {
+	case rewritten && sent == 0:
+		return nil
+	case isStop(sig) || isStop(sent):
+		return m.stopSignalled(sig, cmp.Or(sent, syscall.SIGTERM))
+	case sig == syscall.SIGTSTP && !rewritten:
+		return []order{suspend{pids: m.running(), sig: sig}}
+	case sig == syscall.SIGCONT && !rewritten:
+		return []order{resume{m.running()}}
+	case len(m.services) == 0 || m.services[0].pid == 0:
+		return []order{emit{Unheard{sig}}}
+	}
+	sent = cmp.Or(sent, sig)
+	pid := m.services[0].pid
+	return []order{send{pid, sent, m.spec.Group}, emit{Forwarded{sig, sent, pid}}}
+}
+
+// halted hands a stop of the child that has the terminal up to us: whoever waits for us,
+// such as a shell, sees us stop only.
+func (m *machine) halted(in halted) []order {
+	for _, s := range m.services {
+		if s.pid == in.pid && s.Foreground {
+			return []order{suspend{halted: in.pid, sig: in.sig}}
+		}
+	}
+	return nil
+}
+
+// isStop tells the signals that start the stop sequence from those that are
+// handed on.
+func isStop(sig syscall.Signal) bool {
+	return sig == syscall.SIGTERM || sig == syscall.SIGINT || sig == syscall.SIGQUIT
 }

@@ -3,6 +3,7 @@ package supervise
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
@@ -23,17 +24,35 @@ func words(orders []order) []string {
 				target = -o.pid
 			}
 			out = append(out, fmt.Sprintf("send %d %d", o.sig, target))
+		case sendLeft:
+			out = append(out, fmt.Sprintf("left %d %d", o.sig, o.group))
+		case suspend:
+			out = append(out, fmt.Sprintf("suspend %v %d", o.pids, o.halted))
+		case resume:
+			out = append(out, fmt.Sprintf("resume %v", o.pids))
+		case unguard:
+			out = append(out, "unguard")
 		case sendTree:
 			out = append(out, fmt.Sprintf("tree %d", o.sig))
 		case drain:
 			out = append(out, fmt.Sprintf("drain %d %s", o.main, o.word))
 		case setTimer:
-			out = append(out, fmt.Sprintf("timer %d %s", o.timer, o.after))
+			out = append(out, timerWords(o))
 		case emit:
 			out = append(out, fmt.Sprintf("emit %T", o.event))
 		}
 	}
 	return out
+}
+
+func timerWords(o setTimer) string {
+	name := map[timerKind]string{
+		delayOver: "delay", graceNearlyOver: "nearly", graceOver: "grace", killOver: "kill", turnOver: "turn", restOver: "rest",
+	}[o.timer.kind]
+	if o.timer.kind == turnOver || o.timer.kind == restOver {
+		name += fmt.Sprint(o.timer.who)
+	}
+	return fmt.Sprintf("%s %s", name, o.after)
 }
 
 func withCode(n int) syscall.WaitStatus { return syscall.WaitStatus(n << 8) }
@@ -51,6 +70,12 @@ func server(drain string) Service {
 	return Service{Command: Command{Name: "server"}, Drain: drain}
 }
 
+// alone is a spec's only service.
+func alone(drain string) []Service { return []Service{server(drain)} }
+
+// both are the two of "all".
+func both() []Service { return []Service{server("gunicorn"), {Command: Command{Name: "worker"}}} }
+
 func bootstrap(optional bool) []Step {
 	return []Step{{Command{Name: "bootstrap"}, optional}}
 }
@@ -62,8 +87,12 @@ func TestMachine(t *testing.T) {
 	}
 	startServer := []move{
 		{begun{}, []string{"start server"}},
-		{started{7}, []string{"emit supervise.Started"}},
+		{started{0, 7}, []string{"emit supervise.Started"}},
 	}
+	startBoth := append(startServer[:1:1],
+		move{started{0, 7}, []string{"emit supervise.Started", "start worker"}},
+		move{started{1, 8}, []string{"emit supervise.Started"}})
+	onFailure := Restart{Policy: OnFailure, Limit: 3, Soon: 10 * time.Second, First: time.Second, Max: time.Minute, Healthy: time.Minute}
 	tests := []struct {
 		name  string
 		spec  Spec
@@ -73,9 +102,9 @@ func TestMachine(t *testing.T) {
 	}{
 		{
 			name: "a service that ends hands its code on, and what it left is swept",
-			spec: Spec{Service: server(""), Grace: 10 * time.Second},
+			spec: Spec{Services: alone(""), Grace: 10 * time.Second},
 			moves: append(startServer[:2:2],
-				move{exited{pid: 7, status: withCode(3)}, []string{"emit supervise.Exited", "timer 2 10s"}},
+				move{exited{pid: 7, status: withCode(3)}, []string{"emit supervise.Exited", "unguard", "grace 10s"}},
 				move{settled{false}, []string{"tree 15"}},
 				move{settled{true}, nil},
 			),
@@ -83,16 +112,16 @@ func TestMachine(t *testing.T) {
 		},
 		{
 			name: "a service killed by a signal gives 128+n",
-			spec: Spec{Service: server("")},
+			spec: Spec{Services: alone("")},
 			moves: append(startServer[:2:2],
-				move{exited{pid: 7, status: bySignal(kill)}, []string{"emit supervise.Exited", "timer 2 0s"}},
+				move{exited{pid: 7, status: bySignal(kill)}, []string{"emit supervise.Exited", "unguard", "grace 0s"}},
 				move{settled{true}, nil},
 			),
 			state: done, code: 137,
 		},
 		{
 			name: "an orphan's end changes nothing",
-			spec: Spec{Service: server("")},
+			spec: Spec{Services: alone("")},
 			moves: append(startServer[:2:2],
 				move{exited{pid: 99, status: withCode(1)}, []string{"emit supervise.OrphanReaped"}},
 				move{settled{false}, nil},
@@ -101,31 +130,31 @@ func TestMachine(t *testing.T) {
 		},
 		{
 			name: "a stop drains helpers, then tells the service, then sweeps",
-			spec: Spec{Service: server("gunicorn"), Grace: 10 * time.Second},
+			spec: Spec{Services: alone("gunicorn"), Grace: 10 * time.Second},
 			moves: append(startServer[:2:2],
-				move{signalled{term}, []string{"emit supervise.StopBegun", "timer 1 8s", "timer 2 10s", "drain 7 gunicorn"}},
+				move{signalled{term}, []string{"emit supervise.StopBegun", "nearly 8s", "grace 10s", "drain 7 gunicorn"}},
 				move{drained{}, []string{"send 15 7", "emit supervise.StopSent"}},
-				move{exited{pid: 7, status: withCode(0)}, []string{"emit supervise.Exited"}},
+				move{exited{pid: 7, status: withCode(0)}, []string{"emit supervise.Exited", "unguard"}},
 				move{settled{true}, nil},
 			),
 			state: done, code: 0,
 		},
 		{
 			name: "a stop delay goes on serving, then stops",
-			spec: Spec{Service: server(""), Grace: 10 * time.Second, StopDelay: 2 * time.Second},
+			spec: Spec{Services: alone(""), Grace: 10 * time.Second, StopDelay: 2 * time.Second},
 			moves: append(startServer[:2:2],
-				move{signalled{intr}, []string{"emit supervise.StopBegun", "timer 1 8s", "timer 2 10s", "timer 0 2s"}},
+				move{signalled{intr}, []string{"emit supervise.StopBegun", "nearly 8s", "grace 10s", "delay 2s"}},
 				move{signalled{hup}, []string{"send 1 7", "emit supervise.Forwarded"}},
-				move{expired{delayOver}, []string{"send 15 7", "emit supervise.StopSent"}},
+				move{expired{timer{kind: delayOver}}, []string{"send 15 7", "emit supervise.StopSent"}},
 			),
 			state: stopping,
 		},
 		{
 			name: "a second stop signal kills at once, a third changes nothing",
-			spec: Spec{Service: server("gunicorn"), Grace: 10 * time.Second},
+			spec: Spec{Services: alone("gunicorn"), Grace: 10 * time.Second},
 			moves: append(startServer[:2:2],
-				move{signalled{term}, []string{"emit supervise.StopBegun", "timer 1 8s", "timer 2 10s", "drain 7 gunicorn"}},
-				move{signalled{intr}, []string{"tree 9", "timer 3 2s"}},
+				move{signalled{term}, []string{"emit supervise.StopBegun", "nearly 8s", "grace 10s", "drain 7 gunicorn"}},
+				move{signalled{intr}, []string{"unguard", "tree 9", "kill 2s"}},
 				move{signalled{intr}, nil},
 				move{drained{}, nil},
 				move{exited{pid: 7, status: bySignal(kill)}, []string{"emit supervise.Exited"}},
@@ -135,134 +164,267 @@ func TestMachine(t *testing.T) {
 		},
 		{
 			name: "near the end of the grace period the whole tree is told, at its end killed",
-			spec: Spec{Service: server(""), Grace: 10 * time.Second},
+			spec: Spec{Services: alone(""), Grace: 10 * time.Second},
 			moves: append(startServer[:2:2],
-				move{signalled{term}, []string{"emit supervise.StopBegun", "timer 1 8s", "timer 2 10s", "send 15 7", "emit supervise.StopSent"}},
-				move{expired{graceNearlyOver}, []string{"tree 15"}},
-				move{expired{graceOver}, []string{"tree 9", "timer 3 2s"}},
-				move{expired{killOver}, []string{"emit supervise.GaveUp"}},
+				move{signalled{term}, []string{"emit supervise.StopBegun", "nearly 8s", "grace 10s", "send 15 7", "emit supervise.StopSent"}},
+				move{expired{timer{kind: graceNearlyOver}}, []string{"tree 15"}},
+				move{expired{timer{kind: graceOver}}, []string{"unguard", "tree 9", "kill 2s"}},
+				move{expired{timer{kind: killOver}}, []string{"emit supervise.GaveUp"}},
 			),
 			state: done, code: 137,
 		},
 		{
 			name: "to the group, where that is wanted",
-			spec: Spec{Service: server(""), Grace: 10 * time.Second, Group: true},
+			spec: Spec{Services: alone(""), Grace: 10 * time.Second, Group: true},
 			moves: append(startServer[:2:2],
 				move{signalled{hup}, []string{"send 1 -7", "emit supervise.Forwarded"}},
-				move{signalled{term}, []string{"emit supervise.StopBegun", "timer 1 8s", "timer 2 10s", "send 15 -7", "emit supervise.StopSent"}},
+				move{signalled{term}, []string{"emit supervise.StopBegun", "nearly 8s", "grace 10s", "send 15 -7", "emit supervise.StopSent"}},
 			),
 			state: stopping,
 		},
 		{
 			name: "a rewritten stop signal still stops, with what it is rewritten to",
-			spec: Spec{Service: server(""), Grace: 10 * time.Second, Rewrite: map[syscall.Signal]syscall.Signal{term: syscall.SIGQUIT}},
+			spec: Spec{Services: alone(""), Grace: 10 * time.Second, Rewrite: map[syscall.Signal]syscall.Signal{term: syscall.SIGQUIT}},
 			moves: append(startServer[:2:2],
-				move{signalled{term}, []string{"emit supervise.StopBegun", "timer 1 8s", "timer 2 10s", "send 3 7", "emit supervise.StopSent"}},
-				move{signalled{intr}, []string{"tree 9", "timer 3 2s"}},
+				move{signalled{term}, []string{"emit supervise.StopBegun", "nearly 8s", "grace 10s", "send 3 7", "emit supervise.StopSent"}},
+				move{signalled{intr}, []string{"unguard", "tree 9", "kill 2s"}},
 			),
 			state: killing,
 		},
 		{
 			name: "a signal is rewritten, dropped, or made a stop",
-			spec: Spec{Service: server(""), Grace: 10 * time.Second, Rewrite: map[syscall.Signal]syscall.Signal{
+			spec: Spec{Services: alone(""), Grace: 10 * time.Second, Rewrite: map[syscall.Signal]syscall.Signal{
 				hup: syscall.SIGUSR1, intr: 0, syscall.SIGUSR2: syscall.SIGQUIT,
 			}},
 			moves: append(startServer[:2:2],
 				move{signalled{hup}, []string{"send 10 7", "emit supervise.Forwarded"}},
 				move{signalled{intr}, nil},
-				move{signalled{syscall.SIGUSR2}, []string{"emit supervise.StopBegun", "timer 1 8s", "timer 2 10s", "send 3 7", "emit supervise.StopSent"}},
+				move{signalled{syscall.SIGUSR2}, []string{"emit supervise.StopBegun", "nearly 8s", "grace 10s", "send 3 7", "emit supervise.StopSent"}},
 			),
 			state: stopping,
 		},
 		{
 			name: "steps come first, an optional one may fail",
-			spec: Spec{Steps: bootstrap(true), Service: server("")},
+			spec: Spec{Steps: bootstrap(true), Services: alone("")},
 			moves: []move{
 				{begun{}, []string{"start bootstrap"}},
-				{started{6}, []string{"emit supervise.Started"}},
+				{started{theStep, 6}, []string{"emit supervise.Started"}},
 				{exited{pid: 6, status: withCode(1)}, []string{"emit supervise.Exited", "start server"}},
-				{started{7}, []string{"emit supervise.Started"}},
+				{started{0, 7}, []string{"emit supervise.Started"}},
 			},
-			state: serving, code: 1,
+			state: serving,
 		},
 		{
 			name: "an optional step may even fail to start",
-			spec: Spec{Steps: bootstrap(true), Service: server("")},
+			spec: Spec{Steps: bootstrap(true), Services: alone("")},
 			moves: []move{
 				{begun{}, []string{"start bootstrap"}},
-				{failed{syscall.EAGAIN}, []string{"emit supervise.StartFailed", "start server"}},
-				{started{7}, []string{"emit supervise.Started"}},
+				{failed{theStep, syscall.EAGAIN}, []string{"emit supervise.StartFailed", "start server"}},
+				{started{0, 7}, []string{"emit supervise.Started"}},
 			},
-			state: serving, code: 126,
+			state: serving,
 		},
 		{
 			name: "a step that must not fail ends the run with its code",
-			spec: Spec{Steps: bootstrap(false), Service: server("")},
+			spec: Spec{Steps: bootstrap(false), Services: alone("")},
 			moves: []move{
 				{begun{}, []string{"start bootstrap"}},
-				{started{6}, []string{"emit supervise.Started"}},
-				{exited{pid: 6, status: withCode(4)}, []string{"emit supervise.Exited", "timer 2 0s"}},
+				{started{theStep, 6}, []string{"emit supervise.Started"}},
+				{exited{pid: 6, status: withCode(4)}, []string{"emit supervise.Exited", "unguard", "grace 0s"}},
 				{settled{true}, nil},
 			},
 			state: done, code: 4,
 		},
 		{
 			name: "a stop in a step is handed on and nothing is started after it",
-			spec: Spec{Steps: bootstrap(true), Service: server("gunicorn"), Grace: 10 * time.Second},
+			spec: Spec{Steps: bootstrap(true), Services: alone("gunicorn"), Grace: 10 * time.Second},
 			moves: []move{
 				{begun{}, []string{"start bootstrap"}},
-				{started{6}, []string{"emit supervise.Started"}},
-				{signalled{term}, []string{"emit supervise.StopBegun", "timer 1 8s", "timer 2 10s", "send 15 6", "emit supervise.StopSent"}},
-				{exited{pid: 6, status: bySignal(term)}, []string{"emit supervise.Exited"}},
+				{started{theStep, 6}, []string{"emit supervise.Started"}},
+				{signalled{term}, []string{"emit supervise.StopBegun", "nearly 8s", "grace 10s", "send 15 6", "emit supervise.StopSent"}},
+				{exited{pid: 6, status: bySignal(term)}, []string{"emit supervise.Exited", "unguard"}},
 				{settled{true}, nil},
 			},
 			state: done, code: 143,
 		},
 		{
 			name: "a stop before anything runs starts nothing",
-			spec: Spec{Service: server("")},
+			spec: Spec{Services: alone("")},
 			moves: []move{
-				{signalled{term}, []string{"emit supervise.StopBegun"}},
+				{signalled{term}, []string{"emit supervise.StopBegun", "unguard"}},
 				{begun{}, nil},
 			},
 			state: done, code: 143,
 		},
 		{
 			name: "a program that is not there is 127",
-			spec: Spec{Service: server("")},
+			spec: Spec{Services: alone("")},
 			moves: []move{
 				{begun{}, []string{"start server"}},
-				{failed{syscall.ENOENT}, []string{"emit supervise.StartFailed", "timer 2 0s"}},
+				{failed{0, syscall.ENOENT}, []string{"emit supervise.StartFailed", "unguard", "grace 0s"}},
 				{settled{true}, nil},
 			},
 			state: done, code: 127,
 		},
 		{
 			name: "a program that cannot be executed is 126",
-			spec: Spec{Service: server("")},
+			spec: Spec{Services: alone("")},
 			moves: []move{
 				{begun{}, []string{"start server"}},
-				{failed{syscall.EACCES}, []string{"emit supervise.StartFailed", "timer 2 0s"}},
+				{failed{0, syscall.EACCES}, []string{"emit supervise.StartFailed", "unguard", "grace 0s"}},
 			},
 			state: sweeping, code: 126,
 		},
 		{
 			name: "what the service leaves is killed when it outlives the grace period",
-			spec: Spec{Service: server(""), Grace: time.Second},
+			spec: Spec{Services: alone(""), Grace: time.Second},
 			moves: append(startServer[:2:2],
-				move{exited{pid: 7}, []string{"emit supervise.Exited", "timer 2 1s"}},
+				move{exited{pid: 7}, []string{"emit supervise.Exited", "unguard", "grace 1s"}},
 				move{settled{false}, []string{"tree 15"}},
 				move{settled{false}, []string{"tree 15"}},
-				move{expired{graceOver}, []string{"tree 9", "timer 3 2s"}},
+				move{expired{timer{kind: graceOver}}, []string{"unguard", "tree 9", "kill 2s"}},
 				move{settled{false}, []string{"tree 9"}},
 				move{settled{true}, nil},
 			),
 			state: done, code: 0,
 		},
+		{
+			name: "of two services the last started is stopped first",
+			spec: Spec{Services: both(), Grace: 10 * time.Second},
+			moves: append(startBoth[:3:3],
+				move{signalled{term}, []string{"emit supervise.StopBegun", "nearly 8s", "grace 10s", "send 15 8", "emit supervise.StopSent", "turn1 4s"}},
+				move{exited{pid: 8}, []string{"emit supervise.Exited", "drain 7 gunicorn"}},
+				move{expired{timer{turnOver, 1}}, nil},
+				move{drained{0}, []string{"send 15 7", "emit supervise.StopSent"}},
+				move{exited{pid: 7}, []string{"emit supervise.Exited", "unguard"}},
+				move{settled{true}, nil},
+			),
+			state: done,
+		},
+		{
+			name: "one that takes too long leaves the other its share of the time",
+			spec: Spec{Services: both(), Grace: 10 * time.Second, StopDelay: time.Second},
+			moves: append(startBoth[:3:3],
+				move{signalled{term}, []string{"emit supervise.StopBegun", "nearly 8s", "grace 10s", "delay 1s"}},
+				move{expired{timer{kind: delayOver}}, []string{"send 15 8", "emit supervise.StopSent", "turn1 3.5s"}},
+				move{expired{timer{turnOver, 1}}, []string{"drain 7 gunicorn"}},
+				move{exited{pid: 8}, []string{"emit supervise.Exited"}},
+				move{drained{0}, []string{"send 15 7", "emit supervise.StopSent"}},
+				move{exited{pid: 7, status: withCode(2)}, []string{"emit supervise.Exited", "unguard"}},
+			),
+			state: sweeping, code: 2,
+		},
+		{
+			name: "one that ends by itself takes the other along, and its code counts",
+			spec: Spec{Services: both(), Grace: 10 * time.Second, StopDelay: time.Second},
+			moves: append(startBoth[:3:3],
+				move{exited{pid: 8, status: withCode(5)}, []string{"emit supervise.Exited", "emit supervise.StopBegun", "nearly 8s", "grace 10s", "drain 7 gunicorn"}},
+				move{signalled{term}, []string{"emit supervise.StopBegun"}},
+				move{drained{0}, []string{"send 15 7", "emit supervise.StopSent"}},
+				move{exited{pid: 7, status: withCode(6)}, []string{"emit supervise.Exited", "unguard"}},
+			),
+			state: sweeping, code: 5,
+		},
+		{
+			name: "the second is not started where the first cannot be",
+			spec: Spec{Services: both(), Grace: 10 * time.Second},
+			moves: []move{
+				{begun{}, []string{"start server"}},
+				{failed{0, syscall.ENOENT}, []string{"emit supervise.StartFailed", "unguard", "grace 10s"}},
+			},
+			state: sweeping, code: 127,
+		},
+		{
+			name: "the first is stopped where the second cannot be started",
+			spec: Spec{Services: both(), Grace: 10 * time.Second},
+			moves: append(startBoth[:2:2],
+				move{failed{1, syscall.ENOENT}, []string{"emit supervise.StartFailed", "emit supervise.StopBegun", "nearly 8s", "grace 10s", "drain 7 gunicorn"}},
+			),
+			state: stopping, code: 127,
+		},
+		{
+			name: "signals go to the main child of two, and to nobody while it is down",
+			spec: Spec{Services: both(), Grace: 10 * time.Second, Restart: onFailure},
+			moves: append(startBoth[:3:3],
+				move{signalled{hup}, []string{"send 1 7", "emit supervise.Forwarded"}},
+				move{exited{pid: 7, status: withCode(1)}, []string{"emit supervise.Exited", "emit supervise.RestartScheduled", "rest0 1s", "left 15 7"}},
+				move{signalled{hup}, []string{"emit supervise.Unheard"}},
+			),
+			state: serving,
+		},
+		{
+			name: "a service is started again, later each time, until it has failed too often too soon",
+			spec: Spec{Services: alone(""), Restart: onFailure},
+			moves: append(startServer[:2:2],
+				move{exited{pid: 7, status: withCode(1)}, []string{"emit supervise.Exited", "emit supervise.RestartScheduled", "rest0 1s", "left 15 7"}},
+				move{expired{timer{restOver, 0}}, []string{"left 9 7", "start server"}},
+				move{started{0, 8}, []string{"emit supervise.Started"}},
+				move{exited{pid: 8, status: bySignal(kill)}, []string{"emit supervise.Exited", "emit supervise.RestartScheduled", "rest0 2s", "left 15 8"}},
+				move{expired{timer{restOver, 0}}, []string{"left 9 8", "start server"}},
+				move{failed{0, syscall.EAGAIN}, []string{"emit supervise.StartFailed", "emit supervise.RestartsExhausted", "unguard", "grace 0s"}},
+			),
+			state: sweeping, code: 126,
+		},
+		{
+			name: "a service that ends well is not started again on failure",
+			spec: Spec{Services: alone(""), Restart: onFailure},
+			moves: append(startServer[:2:2],
+				move{exited{pid: 7}, []string{"emit supervise.Exited", "unguard", "grace 0s"}},
+			),
+			state: sweeping,
+		},
+		{
+			name: "a code that counts as success is one, for a restart and for the end",
+			spec: Spec{Services: alone(""), Restart: onFailure, Success: []int{143}},
+			moves: append(startServer[:2:2],
+				move{exited{pid: 7, status: bySignal(term)}, []string{"emit supervise.Exited", "unguard", "grace 0s"}},
+			),
+			state: sweeping, code: 0,
+		},
+		{
+			name: "a stop while a service rests ends at once, with its last code",
+			spec: Spec{Services: alone(""), Restart: onFailure, Grace: 10 * time.Second, StopDelay: time.Second},
+			moves: append(startServer[:2:2],
+				move{exited{pid: 7, status: withCode(4)}, []string{"emit supervise.Exited", "emit supervise.RestartScheduled", "rest0 1s", "left 15 7"}},
+				move{signalled{term}, []string{"emit supervise.StopBegun", "nearly 8s", "grace 10s", "unguard"}},
+				move{settled{true}, nil},
+				move{expired{timer{restOver, 0}}, nil},
+			),
+			state: done, code: 4,
+		},
+		{
+			name: "a stop at the terminal stops the job, and SIGCONT wakes it",
+			spec: Spec{Services: both()},
+			moves: append(startBoth[:3:3],
+				move{signalled{syscall.SIGTSTP}, []string{"suspend [7 8] 0"}},
+				move{signalled{syscall.SIGCONT}, []string{"resume [7 8]"}},
+				move{halted{7, syscall.SIGTTIN}, nil},
+			),
+			state: serving,
+		},
+		{
+			name: "who has the terminal and is stopped there takes us along",
+			spec: Spec{Services: []Service{{Command: Command{Name: "server", Foreground: true}}}},
+			moves: append(startServer[:2:2],
+				move{halted{7, syscall.SIGTSTP}, []string{"suspend [] 7"}},
+				move{halted{9, syscall.SIGTSTP}, nil},
+			),
+			state: serving,
+		},
+		{
+			name: "steps alone are a run too",
+			spec: Spec{Steps: bootstrap(false)},
+			moves: []move{
+				{begun{}, []string{"start bootstrap"}},
+				{started{theStep, 6}, []string{"emit supervise.Started"}},
+				{exited{pid: 6}, []string{"emit supervise.Exited", "unguard", "grace 0s"}},
+			},
+			state: sweeping,
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			m := machine{spec: tt.spec}
+			m := newMachine(tt.spec, func() float64 { return 0 })
 			for i, mv := range tt.moves {
 				if diff := cmp.Diff(mv.want, words(m.feed(mv.in))); diff != "" {
 					t.Fatalf("move %d, %T (-want +got):\n%s", i, mv.in, diff)
@@ -289,62 +451,89 @@ func TestExitCodeOfEveryStatus(t *testing.T) {
 }
 
 // FuzzMachine holds for any order of things: nothing is started after a stop was asked
-// for, and once everything is gone the run ends.
+// for, nothing is signalled that does not run, and once everything is gone the run ends.
 func FuzzMachine(f *testing.F) {
-	f.Add([]byte{0, 1, 4, 2, 3})
-	f.Add([]byte{0, 1, 6, 8, 2, 3})
+	f.Add([]byte{0, 2, 4, 3})
+	f.Add([]byte{0, 2, 14, 6, 2, 12, 3})
 	f.Add([]byte{4, 0})
+	f.Add([]byte{0, 2, 2, 10, 2, 10, 4, 2, 3})
 	f.Fuzz(func(t *testing.T, moves []byte) {
-		m := machine{spec: Spec{Steps: bootstrap(true), Service: server("x"), Grace: time.Second, StopDelay: time.Millisecond}}
-		next := 100
-		feed := func(in input) []order {
-			asked := m.asked != 0
-			orders := m.feed(in)
-			for _, o := range orders {
-				if _, ok := o.(start); ok && asked {
-					t.Fatalf("started after a stop by %T", in)
-				}
-			}
-			return orders
-		}
-		for _, b := range append([]byte{0}, moves...) {
-			var orders []order
-			switch b % 10 {
+		p := &puppet{t: t, m: newMachine(Spec{
+			Steps: bootstrap(true), Services: both(), Grace: time.Second, StopDelay: time.Millisecond,
+			Restart: Restart{Policy: OnFailure, Limit: 3, Soon: time.Second, First: time.Second, Max: time.Minute},
+		}, func() float64 { return 0 })}
+		p.feed(begun{})
+		for _, b := range moves {
+			which := int(b / 16)
+			switch b % 16 {
 			case 0:
-				orders = feed(begun{})
+				p.feed(failed{which % 2, syscall.EAGAIN})
+			case 1:
+				p.feed(halted{100 + which, syscall.SIGTSTP})
 			case 2:
-				if m.pid != 0 {
-					orders = feed(exited{pid: m.pid, status: withCode(int(b))})
-				}
+				p.exit(which, withCode(which))
 			case 3:
-				orders = feed(settled{m.pid == 0})
+				p.feed(settled{len(p.alive) == 0})
 			case 4:
-				orders = feed(signalled{term})
+				p.feed(signalled{term})
 			case 5:
-				orders = feed(signalled{hup})
+				p.feed(signalled{[]syscall.Signal{hup, syscall.SIGTSTP, syscall.SIGCONT}[which%3]})
 			case 6:
-				orders = feed(drained{})
-			case 7, 8, 9:
-				orders = feed(expired{timer(b % 4)})
-			}
-			for len(orders) > 0 {
-				if _, ok := orders[0].(start); ok {
-					next++
-					orders = append(orders, feed(started{next})...)
-				}
-				orders = orders[1:]
+				p.feed(drained{which % 2})
+			default:
+				p.feed(expired{timer{timerKind(b % 6), which % 2}})
 			}
 		}
-		feed(signalled{term})
-		feed(signalled{term})
-		if m.pid != 0 {
-			feed(exited{pid: m.pid, status: bySignal(kill)})
+		p.feed(signalled{term})
+		p.feed(signalled{term})
+		for len(p.alive) > 0 {
+			p.exit(0, bySignal(kill))
 		}
-		feed(settled{true})
-		if m.state != done {
-			t.Fatalf("everything is gone and the state is %d", m.state)
+		p.feed(settled{true})
+		if p.m.state != done {
+			t.Fatalf("everything is gone and the state is %d", p.m.state)
 		}
 	})
+}
+
+// puppet is a machine whose children live in a list.
+type puppet struct {
+	t     *testing.T
+	m     machine
+	alive []int
+	next  int
+}
+
+func (p *puppet) feed(in input) {
+	if f, ok := in.(failed); ok && (p.m.inStep() || p.m.services[f.who].pid != 0) {
+		return // nobody tried to start it
+	}
+	wasAsked := p.m.asked != 0
+	for _, o := range p.m.feed(in) {
+		switch o := o.(type) {
+		case start:
+			if wasAsked {
+				p.t.Fatalf("started after a stop by %T", in)
+			}
+			p.next++
+			p.alive = append(p.alive, 100+p.next)
+			p.feed(started{o.who, 100 + p.next})
+		case send:
+			if !slices.Contains(p.alive, o.pid) {
+				p.t.Fatalf("%d is signalled and does not live", o.pid)
+			}
+		}
+	}
+}
+
+func (p *puppet) exit(which int, status syscall.WaitStatus) {
+	if len(p.alive) == 0 {
+		return
+	}
+	i := which % len(p.alive)
+	pid := p.alive[i]
+	p.alive = slices.Delete(p.alive, i, i+1)
+	p.feed(exited{pid: pid, status: status})
 }
 
 func TestStartFailureNamesWhatIsMissing(t *testing.T) {
@@ -357,5 +546,51 @@ func TestStartFailureNamesWhatIsMissing(t *testing.T) {
 	}
 	if got := startFailure(whyNot(Command{Path: "/bin/sh", Dir: dir + "/gone"}, syscall.ENOENT)); got != 126 {
 		t.Errorf("a missing working directory gives %d, want 126", got)
+	}
+}
+
+func TestRestartDelays(t *testing.T) {
+	r := DefaultRestart(Always)
+	var got []time.Duration
+	for n := 1; n <= 9; n++ {
+		got = append(got, r.delay(n, 0))
+	}
+	const s = time.Second
+	want := []time.Duration{s, 2 * s, 4 * s, 8 * s, 16 * s, 32 * s, 60 * s, 60 * s, 60 * s}
+	if !slices.Equal(got, want) {
+		t.Errorf("delays %v, want %v", got, want)
+	}
+	if got := r.delay(1000, 0.5); got != 63*s {
+		t.Errorf("the thousandth with half the jitter is %s, want 1m3s", got)
+	}
+
+	var c record
+	after := func(uptime time.Duration) (time.Duration, bool) { return c.ended(r, uptime, 0) }
+	for i, tt := range []struct {
+		uptime, want time.Duration
+		ok           bool
+	}{
+		{s, s, true},
+		{s, 2 * s, true},
+		{s, 4 * s, true},
+		{s, 8 * s, true},
+		{10 * s, 16 * s, true}, // long enough to forget that it failed soon, not to be healthy
+		{s, 32 * s, true},
+		{60 * s, s, true}, // healthy
+		{s, 2 * s, true},
+		{s, 4 * s, true},
+		{s, 8 * s, true},
+		{s, 16 * s, true},
+		{s, 0, false},
+	} {
+		if got, ok := after(tt.uptime); got != tt.want || ok != tt.ok {
+			t.Errorf("end %d after %s: %s, %t, want %s, %t", i, tt.uptime, got, ok, tt.want, tt.ok)
+		}
+	}
+	r.Limit, c = 0, record{}
+	for range 100 {
+		if _, ok := after(0); !ok {
+			t.Fatal("given up without a limit")
+		}
 	}
 }

@@ -21,14 +21,20 @@ type process struct {
 
 type relative struct {
 	process
-	ppid int
+	ppid, group int
+	// zombie: it is dead, and its parent has not reaped it.
+	zombie bool
+	// pages is its resident set.
+	pages int
 }
 
 var errNoProc = errors.New("/proc is not mounted, or shows another PID namespace")
 
-// descendants gives all processes below self, parents before their children.
-func descendants(self int) ([]relative, error) {
-	if me, err := os.Readlink("/proc/self"); err != nil || me != strconv.Itoa(self) {
+// census is everybody in /proc, by pid.
+type census map[int]relative
+
+func everybody() (census, error) {
+	if me, err := os.Readlink("/proc/self"); err != nil || me != strconv.Itoa(os.Getpid()) {
 		return nil, errNoProc
 	}
 	dir, err := os.Open("/proc")
@@ -40,26 +46,52 @@ func descendants(self int) ([]relative, error) {
 	if err != nil {
 		return nil, err
 	}
-	children := map[int][]relative{}
+	all := census{}
 	for _, name := range names {
 		pid, err := strconv.Atoi(name)
 		if err != nil {
 			continue
 		}
 		if r, err := readRelative(pid); err == nil {
-			children[r.ppid] = append(children[r.ppid], r)
+			all[pid] = r
 		}
 	}
+	return all, nil
+}
+
+// within tells whether r, or somebody that it descends from, is one of these.
+func (all census) within(r relative, family map[int]bool) bool {
+	for range len(all) { // a look that takes its time may show a circle
+		if family[r.pid] {
+			return true
+		}
+		parent, ok := all[r.ppid]
+		if !ok {
+			return false
+		}
+		r = parent
+	}
+	return false
+}
+
+// descendants gives all processes below these, parents before their children.
+func (all census) descendants(of ...int) []relative {
+	children := map[int][]relative{}
+	for _, r := range all {
+		children[r.ppid] = append(children[r.ppid], r)
+	}
 	var tree []relative
-	for level := children[self]; len(level) > 0; {
-		tree = append(tree, level...)
-		var next []relative
-		for _, r := range level {
-			next = append(next, children[r.pid]...)
+	for level := of; len(level) > 0; {
+		var next []int
+		for _, pid := range level {
+			tree = append(tree, children[pid]...)
+			for _, r := range children[pid] {
+				next = append(next, r.pid)
+			}
 		}
 		level = next
 	}
-	return tree, nil
+	return tree
 }
 
 func readProcess(pid int) (process, error) {
@@ -75,14 +107,18 @@ func readRelative(pid int) (relative, error) {
 	return parseStat(pid, raw)
 }
 
-// parseStat reads fields 4 (ppid) and 22 (starttime) of proc_pid_stat(5). The name
-// in field 2 may hold blanks and brackets, so what counts is the last bracket.
+// parseStat reads fields 3 (state), 4 (ppid), 5 (pgrp), 22 (starttime)
+// and 24 (rss) of proc_pid_stat(5). The name in field 2 may hold blanks and brackets, so what counts is the last bracket.
 func parseStat(pid int, raw []byte) (relative, error) {
 	fields := bytes.Fields(raw[bytes.LastIndexByte(raw, ')')+1:])
-	if len(fields) < 20 {
+	if len(fields) < 22 {
 		return relative{}, errors.New("short stat")
 	}
 	ppid, err := strconv.Atoi(string(fields[1]))
+	if err != nil {
+		return relative{}, err
+	}
+	group, err := strconv.Atoi(string(fields[2]))
 	if err != nil {
 		return relative{}, err
 	}
@@ -90,7 +126,11 @@ func parseStat(pid int, raw []byte) (relative, error) {
 	if err != nil {
 		return relative{}, err
 	}
-	return relative{process{pid, start}, ppid}, nil
+	pages, err := strconv.Atoi(string(fields[21]))
+	if err != nil {
+		return relative{}, err
+	}
+	return relative{process{pid, start}, ppid, group, fields[0][0] == 'Z', pages}, nil
 }
 
 func commandLineHolds(pid int, word string) bool {
@@ -156,4 +196,33 @@ func pollUntilGone(p process) {
 			return
 		}
 	}
+}
+
+// Usage is what a child and all that belongs to it take.
+type Usage struct {
+	Processes int
+	// RSS is their resident sets' sum in KiB. What they share is counted for each.
+	RSS int64
+}
+
+// UsageOf looks at those children's process groups and all that descends from them. It
+// gives nothing where /proc gives nothing.
+func UsageOf(children []int) map[int]Usage {
+	all, _ := everybody() // none
+	usage := map[int]Usage{}
+	for _, child := range children {
+		family := map[int]bool{child: true}
+		for _, r := range all {
+			family[r.pid] = family[r.pid] || r.group == child
+		}
+		var sum Usage
+		for _, r := range all {
+			if !r.zombie && all.within(r, family) {
+				sum.Processes++
+				sum.RSS += int64(r.pages) * int64(os.Getpagesize()) / 1024
+			}
+		}
+		usage[child] = sum
+	}
+	return usage
 }

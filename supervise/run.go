@@ -1,6 +1,7 @@
 package supervise
 
 import (
+	"math/rand/v2"
 	"os"
 	"syscall"
 	"time"
@@ -12,17 +13,29 @@ import (
 type kernel interface {
 	// start starts a command and gives its pid.
 	start(Command) (int, error)
-	// reap takes one dead child, if there is one. childless is true when there is
-	// no child at all, dead or alive, and so no descendant either.
-	reap() (exit exited, ok, childless bool)
+	// reap takes one dead child, if there is one, or one that has been stopped: an
+	// exited or a halted. childless is true when there is no child at all, dead or
+	// alive, and so no descendant either.
+	reap() (in input, childless bool)
 	// send signals a child that has not been reaped, or its process group.
 	send(pid int, sig syscall.Signal, group bool)
 	// sendTree signals every descendant that has not had this signal, and gives
 	// how many that were.
 	sendTree(sig syscall.Signal) int
+	// sendLeft signals what is left of a process group of ours.
+	sendLeft(group int, sig syscall.Signal)
 	// drain sends TERM to the helpers of main whose command line holds word and
 	// calls over, once, when all of them have ended. It gives their pids.
 	drain(main int, word string, over func()) []int
+	// suspend stops the groups of these children and then this process, and says
+	// whether it did: where nobody could wake us again it does not, and wakes the one
+	// that has halted.
+	suspend(pids []int, halted int, sig syscall.Signal) bool
+	// resume wakes the groups of these children and gives the terminal back to the one
+	// that had it.
+	resume(pids []int)
+	// unguard ends the guard.
+	unguard()
 }
 
 // Run starts what spec says, forwards the signals that caught brings, and comes
@@ -31,16 +44,21 @@ type kernel interface {
 // each thing that happens, in order, on Run's goroutine: it must not block.
 func Run(spec Spec, caught *Signals, event func(Event)) int {
 	caught.catchDeaths()
-	return run(spec, newSystem(caught), caught, event)
+	k, err := newSystem(caught)
+	if err != nil {
+		event(Unguarded{err})
+	}
+	return run(spec, k, caught, event)
 }
 
 func run(spec Spec, k kernel, caught *Signals, event func(Event)) int {
 	r := &runner{
-		machine: machine{spec: spec},
+		machine: newMachine(spec, rand.Float64),
 		kernel:  k,
 		event:   event,
-		// One place for each timer and for the one drain: nobody ever waits to post.
-		posted: make(chan input, int(killOver)+2),
+		// A place for each timer and each drain that can be under way: nobody ever waits
+		// to post.
+		posted: make(chan input, int(killOver)+1+3*len(spec.Services)),
 	}
 	// A signal that came before this line is heard before anything is started.
 	for len(caught.forward) > 0 {
@@ -69,7 +87,8 @@ type runner struct {
 	kernel  kernel
 	event   func(Event)
 	posted  chan input
-	timers  []*time.Timer
+	// timers are those that run, or have run.
+	timers map[timer]*time.Timer
 }
 
 // feed gives the machine one input and carries out what follows. When the end is
@@ -79,9 +98,11 @@ func (r *runner) feed(in input) {
 	for _, o := range r.machine.feed(in) {
 		r.carryOut(o)
 	}
-	_, isSettled := in.(settled)
-	_, isExited := in.(exited)
-	if ending := r.machine.state == sweeping || r.machine.state == killing; ending && !isSettled && !isExited {
+	switch in.(type) {
+	case settled, exited, halted:
+		return // reap, from where these come, goes on by itself
+	}
+	if r.machine.state == sweeping || r.machine.state == killing {
 		r.reap()
 	}
 }
@@ -90,24 +111,25 @@ func (r *runner) feed(in input) {
 // standard signals do not queue).
 func (r *runner) reap() {
 	for {
-		exit, ok, childless := r.kernel.reap()
-		if !ok {
+		in, childless := r.kernel.reap()
+		if in == nil {
 			r.feed(settled{childless})
 			return
 		}
-		r.feed(exit)
+		r.feed(in)
 	}
 }
 
+//nolint:cyclop // a table: one flat case a kind of order
 func (r *runner) carryOut(o order) {
 	switch o := o.(type) {
 	case start:
 		pid, err := r.kernel.start(o.command)
 		if err != nil {
-			r.feed(failed{err})
+			r.feed(failed{o.who, err})
 			return
 		}
-		r.feed(started{pid})
+		r.feed(started{o.who, pid})
 	case send:
 		r.kernel.send(o.pid, o.sig, o.group)
 	case sendTree:
@@ -115,16 +137,33 @@ func (r *runner) carryOut(o order) {
 		if o.told != nil {
 			r.event(o.told(n))
 		}
+	case sendLeft:
+		r.kernel.sendLeft(o.group, o.sig)
 	case drain:
-		pids := r.kernel.drain(o.main, o.word, func() { r.posted <- drained{} })
+		pids := r.kernel.drain(o.main, o.word, func() { r.posted <- drained{o.who} })
 		if len(pids) > 0 {
-			r.event(Draining{pids})
+			r.event(Draining{o.service, pids})
 		}
 	case setTimer:
-		r.timers = append(r.timers, time.AfterFunc(o.after, func() { r.posted <- expired{o.timer} }))
+		r.setTimer(o.timer, o.after)
+	case suspend:
+		if r.kernel.suspend(o.pids, o.halted, o.sig) {
+			r.event(Suspended{o.sig})
+		}
+	case resume:
+		r.kernel.resume(o.pids)
+	case unguard:
+		r.kernel.unguard()
 	case emit:
 		r.event(o.event)
 	}
+}
+
+func (r *runner) setTimer(t timer, after time.Duration) {
+	if r.timers == nil {
+		r.timers = map[timer]*time.Timer{}
+	}
+	r.timers[t] = time.AfterFunc(after, func() { r.posted <- expired{t} })
 }
 
 func asSyscall(sig os.Signal) syscall.Signal {

@@ -35,15 +35,23 @@ func (k *fakeKernel) start(c Command) (int, error) {
 	return 7, nil
 }
 
-func (k *fakeKernel) reap() (exited, bool, bool) {
+func (k *fakeKernel) reap() (input, bool) {
 	if len(k.dead) == 0 {
-		return exited{}, false, len(k.alive) == 0
+		return nil, len(k.alive) == 0
 	}
 	e := k.dead[0]
 	k.dead = k.dead[1:]
 	delete(k.alive, e.pid)
-	return e, true, false
+	return e, false
 }
+
+func (k *fakeKernel) sendLeft(group int, sig syscall.Signal) { k.note("left %d of %d", sig, group) }
+
+func (k *fakeKernel) suspend([]int, int, syscall.Signal) bool { return true }
+
+func (k *fakeKernel) resume([]int) {}
+
+func (k *fakeKernel) unguard() {}
 
 func (k *fakeKernel) die(status syscall.WaitStatus) {
 	k.dead = append(k.dead, exited{pid: 7, status: status})
@@ -87,21 +95,21 @@ func TestStopTakesItsTime(t *testing.T) {
 	}{
 		{
 			name:       "a service that stops at once",
-			spec:       Spec{Service: server("gunicorn"), Grace: 25 * second},
+			spec:       Spec{Services: alone("gunicorn"), Grace: 25 * second},
 			stopsAfter: 3 * time.Millisecond, drainsAfter: 4 * second,
 			signals: []time.Duration{60 * second},
 			want:    []string{"0s start server", "1m0s drain", "1m4s send 15 to 7"},
 		},
 		{
 			name:       "a stop delay comes before the drain",
-			spec:       Spec{Service: server("gunicorn"), Grace: 25 * second, StopDelay: 5 * second},
+			spec:       Spec{Services: alone("gunicorn"), Grace: 25 * second, StopDelay: 5 * second},
 			stopsAfter: 0, drainsAfter: second,
 			signals: []time.Duration{second},
 			want:    []string{"0s start server", "6s drain", "7s send 15 to 7"},
 		},
 		{
 			name:       "a service that ignores TERM is killed at the end of the grace period",
-			spec:       Spec{Service: server(""), Grace: 25 * second},
+			spec:       Spec{Services: alone(""), Grace: 25 * second},
 			stopsAfter: -1,
 			signals:    []time.Duration{0},
 			want:       []string{"0s start server", "0s send 15 to 7", "20s tree 15", "25s tree 9"},
@@ -109,7 +117,7 @@ func TestStopTakesItsTime(t *testing.T) {
 		},
 		{
 			name:       "a drain that never ends is cut short for the service's sake",
-			spec:       Spec{Service: server("gunicorn"), Grace: 25 * second},
+			spec:       Spec{Services: alone("gunicorn"), Grace: 25 * second},
 			stopsAfter: -1, drainsAfter: time.Hour,
 			signals: []time.Duration{0},
 			want:    []string{"0s start server", "0s drain", "20s tree 15", "25s tree 9"},
@@ -117,7 +125,7 @@ func TestStopTakesItsTime(t *testing.T) {
 		},
 		{
 			name:       "a second TERM kills at once",
-			spec:       Spec{Service: server(""), Grace: 25 * second},
+			spec:       Spec{Services: alone(""), Grace: 25 * second},
 			stopsAfter: -1,
 			signals:    []time.Duration{second, 2 * second},
 			want:       []string{"0s start server", "1s send 15 to 7", "2s tree 9"},

@@ -29,7 +29,7 @@ const firstRealTime, lastRealTime = 35, 64
 //
 // Never caught: KILL and STOP cannot be; SEGV, BUS, FPE, ILL, ABRT, TRAP and SYS are
 // faults of ak-init itself; URG is how Go's scheduler preempts; PROF and VTALRM are
-// timers of a process's own; TSTP is left to stop ak-init.
+// timers of a process's own.
 func Catch() *Signals {
 	s := &Signals{forward: make(chan os.Signal, 64), child: make(chan os.Signal, 1)}
 	signal.Notify(s.forward, atOnce()...)
@@ -38,6 +38,10 @@ func Catch() *Signals {
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	return s
 }
+
+// Asked brings the signals to a program that starts nothing. It is not for use beside
+// [Run].
+func (s *Signals) Asked() <-chan os.Signal { return s.forward }
 
 // catchDeaths comes before the first child.
 func (s *Signals) catchDeaths() { signal.Notify(s.child, syscall.SIGCHLD) }
@@ -55,7 +59,7 @@ func atOnce() []os.Signal {
 
 func withAChild() []os.Signal {
 	signals := []os.Signal{
-		syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH, syscall.SIGCONT, syscall.SIGALRM,
+		syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH, syscall.SIGCONT, syscall.SIGTSTP, syscall.SIGALRM,
 		syscall.SIGIO, syscall.SIGPWR,
 	}
 	for n := firstRealTime; n <= lastRealTime; n++ {

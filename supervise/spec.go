@@ -6,21 +6,27 @@ import (
 )
 
 // Spec is what one run of ak-init does: the steps one after another, then the
-// service, until it ends or is told to.
+// services, until they end or are told to.
 type Spec struct {
-	Steps   []Step
-	Service Service
+	Steps []Step
+	// Services are started in this order and stopped in the reverse of it. Once one has
+	// ended for good the others are stopped.
+	Services []Service
 	// Grace is the time from the first stop signal to SIGKILL.
 	Grace time.Duration
-	// StopDelay is how long the service goes on serving after the first stop
-	// signal, so that load balancers can turn away from it. It is part of Grace.
+	// StopDelay is how long the services go on serving after the first stop
+	// signal, so that load balancers can turn away from them. It is part of Grace.
 	StopDelay time.Duration
-	// Group sends what is meant for the running child to its whole process group.
+	// Group sends what is meant for the main child to its whole process group.
 	Group bool
-	// Rewrite says what the running child gets in the place of a signal; 0 drops it. A
+	// Rewrite says what the main child gets in the place of a signal; 0 drops it. A
 	// stop signal that is rewritten still starts the stop, unless it is dropped, and so
 	// does one that is rewritten to a stop signal.
 	Rewrite map[syscall.Signal]syscall.Signal
+	Restart Restart
+	// Success are exit codes of a service that count as 0 (systemd.service(5),
+	// SuccessExitStatus=).
+	Success []int
 }
 
 // Command is one process, fully resolved: nothing is looked up any more.
@@ -34,6 +40,9 @@ type Command struct {
 	Dir  string
 	// Identity is who it runs as; nil leaves it as ak-init is.
 	Identity *Identity
+	// Foreground gives it the terminal on stdin, where there is one and it is ours to
+	// give (credentials(7), tcsetpgrp(3)).
+	Foreground bool
 }
 
 // Identity is a numeric user: no name is needed (OpenShift gives uids none).
@@ -43,15 +52,16 @@ type Identity struct {
 	Groups []uint32
 }
 
-// Step is a child that runs to its end before the service starts.
+// Step is a child that runs to its end before the services start.
 type Step struct {
 	Command
-	// Optional means that its failure, to start even, does not keep the service from
+	// Optional means that its failure, to start even, does not keep the services from
 	// starting.
 	Optional bool
 }
 
-// Service is the long-running main child.
+// Service is a long-running child. The first one is the main child, who gets the
+// signals that are handed on.
 type Service struct {
 	Command
 	// Drain names helpers that must end before the service is told to stop: its
@@ -59,85 +69,6 @@ type Service struct {
 	// this word. Empty: none.
 	Drain string
 }
-
-// Event is something that happened. Each is one of the types below.
-type Event interface{ event() }
-
-type (
-	// Started says that a step or the service runs.
-	Started struct {
-		Command Command
-		PID     int
-		// Step is false for the service.
-		Step bool
-	}
-	// StartFailed says that the kernel refused to start a command.
-	StartFailed struct {
-		Command Command
-		Err     error
-	}
-	// Exited says that a step or the service ended.
-	Exited struct {
-		Command Command
-		PID     int
-		Status  syscall.WaitStatus
-		Uptime  time.Duration
-		// MaxRSS is the peak resident set in KiB (man 2 getrusage).
-		MaxRSS int64
-		// Asked is true when a stop signal came before.
-		Asked bool
-		// Step is false for the service.
-		Step bool
-	}
-	// OrphanReaped says that a process that somebody else started, and that was
-	// re-parented to us, ended.
-	OrphanReaped struct {
-		PID    int
-		Status syscall.WaitStatus
-	}
-	// Forwarded says that a signal was handed to the running child, as Sent.
-	Forwarded struct {
-		Signal, Sent syscall.Signal
-		PID          int
-	}
-	// StopBegun says that a stop signal came and the stop sequence runs.
-	StopBegun struct {
-		Signal           syscall.Signal
-		Grace, StopDelay time.Duration
-	}
-	// Draining says that these helpers were told to end first.
-	Draining struct{ PIDs []int }
-	// StopSent says that the running child was told to end.
-	StopSent struct {
-		PID    int
-		Signal syscall.Signal
-	}
-	// GraceNearlyOver says that the whole tree was told to end.
-	GraceNearlyOver struct{ Told int }
-	// Swept says that the main child is gone and the rest was told to end.
-	Swept struct{ Told int }
-	// Killed says that what was left got SIGKILL, and why.
-	Killed struct {
-		Why  string
-		Told int
-	}
-	// GaveUp says that processes outlived SIGKILL, such as those in
-	// uninterruptible sleep.
-	GaveUp struct{}
-)
-
-func (Started) event()         {}
-func (StartFailed) event()     {}
-func (Exited) event()          {}
-func (OrphanReaped) event()    {}
-func (Forwarded) event()       {}
-func (StopBegun) event()       {}
-func (Draining) event()        {}
-func (StopSent) event()        {}
-func (GraceNearlyOver) event() {}
-func (Swept) event()           {}
-func (Killed) event()          {}
-func (GaveUp) event()          {}
 
 // ExitCode is a wait status as a shell gives it: the exit code, or 128+n when
 // signal n ended the process.

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"ak-init/authentik"
+	"ak-init/prepare"
+)
+
+// chooseTempDir takes the first candidate that seems usable, and says why those before
+// it are not.
+func chooseTempDir(candidates []tempDir) (tempDir, []string, error) {
+	var warnings []string
+	var faults []error
+	for _, c := range candidates {
+		if c.unusable == nil {
+			return c, warnings, nil
+		}
+		faults = append(faults, c.unusable)
+		if !c.explicit && c.Origin != originDefault {
+			warnings = append(warnings, c.unusable.Error()+"; another TMPDIR is used")
+		}
+		if c.explicit || c.Origin == originEnvironment && errors.Is(c.unusable, unix.ENOTDIR) {
+			return c, nil, refuse(exitCannotWrite, c.unusable)
+		}
+	}
+	return tempDir{}, nil, refuse(exitCannotWrite, append(faults,
+		errors.New("no directory can be TMPDIR; mount a writable one, such as a tmpfs on /tmp"))...)
+}
+
+// metricsDir names the directory of Prometheus' multiprocess files, metricsName is what
+// it is called in TMPDIR (lifecycle/ak, 2026.2).
+const (
+	metricsDir  = "PROMETHEUS_MULTIPROC_DIR"
+	metricsName = "authentik_prometheus_tmp"
+)
+
+// environment builds the children's environment, and notes in the plan what is not as
+// it came.
+func (p *plan) environment(o options, f facts) {
+	p.env = maps.Clone(o.env)
+	p.noteFromFiles(o)
+	layout := f.layout.Kind + " layout"
+	p.set("TMPDIR", p.TempDir.Path, p.TempDir.Origin)
+	p.setDefault(metricsDir, path.Join(p.TempDir.Path, metricsName), "lifecycle/ak")
+	if !path.IsAbs(p.env[metricsDir]) {
+		p.set(metricsDir, path.Join(f.layout.Root, p.env[metricsDir]), "relative to the root, where children run")
+	}
+	p.set("PATH", searchPath(p.env["PATH"], f.layout.Path), layout)
+	if f.layout.VirtualEnv != "" {
+		p.set("VIRTUAL_ENV", f.layout.VirtualEnv, layout)
+	}
+	for _, name := range slices.Sorted(maps.Keys(f.layout.Defaults)) {
+		p.setDefault(name, f.layout.Defaults[name], layout)
+	}
+	p.setHome()
+	for _, name := range p.Unset {
+		delete(p.env, name)
+	}
+}
+
+func (p *plan) set(name, value, origin string) {
+	if p.env[name] != value {
+		p.env[name] = value
+		p.Environment = append(p.Environment, variable{name, value, origin})
+	}
+}
+
+func (p *plan) setDefault(name, value, origin string) {
+	if p.env[name] == "" {
+		p.set(name, value, origin)
+	}
+}
+
+// noteFromFiles shows which variables come from env files, and hides what they hold.
+func (p *plan) noteFromFiles(o options) {
+	for _, name := range slices.Sorted(maps.Keys(o.fromFile)) {
+		p.Environment = append(p.Environment, variable{name, hidden, o.fromFile[name]})
+	}
+}
+
+func (p *plan) setHome() {
+	if p.drops {
+		p.set("HOME", p.home(), "identity of the children")
+	}
+}
+
+// home is where the children's user is at home, or a place that can be written.
+func (p *plan) home() string {
+	if home := p.Identity.Home; home != "" && home != "/nonexistent" {
+		return home
+	}
+	return cmp.Or(p.TempDir.Path, "/")
+}
+
+// defaultPath is for an environment that was lost: the one that Debian's images have.
+const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// searchPath puts in front what the layout needs and PATH lacks.
+func searchPath(given string, needs []string) string {
+	if given == "" {
+		given = defaultPath
+	}
+	has := filepath.SplitList(given)
+	var missing []string
+	for _, dir := range needs {
+		if !slices.Contains(has, dir) {
+			missing = append(missing, dir)
+		}
+	}
+	return strings.Join(append(missing, given), ":")
+}
+
+// tempDirectory is TMPDIR itself.
+func tempDirectory(dir string) prepare.Dir {
+	mode := fs.FileMode(0o700)
+	if dir == "/tmp" {
+		mode = fs.ModeSticky | 0o777
+	}
+	return prepare.Dir{Path: dir, For: "TMPDIR", Mode: mode, Required: true, Otherwise: "set another TMPDIR"}
+}
+
+func metricsDirectory(dir string) prepare.Dir {
+	return prepare.Dir{
+		Path: dir, For: "metric files", Mode: 0o755, Required: true, Otherwise: "set another PROMETHEUS_MULTIPROC_DIR",
+	}
+}
+
+// dataDirectories are where services write what users upload.
+func dataDirectories(config authentik.Config) []prepare.Dir {
+	var dirs []prepare.Dir
+	for _, d := range config.DataDirs {
+		otherwise := fmt.Sprintf("set %s to another one, or %s to s3", d.Setting, d.Backend)
+		dirs = append(dirs, prepare.Dir{Path: d.Path, For: "uploads", Mode: 0o770, IfThere: d.IfThere, Otherwise: otherwise})
+	}
+	return dirs
+}

@@ -1,0 +1,196 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"sync"
+	"time"
+
+	"ak-init/health"
+	"ak-init/supervise"
+)
+
+// status is all that a running ak-init says of itself. Its JSON is what "ak-init status
+// --output json" prints; names are not changed, only added.
+type status struct {
+	PID     int    `json:"pid"`
+	Version string `json:"version"`
+	Command string `json:"command"`
+	// Phase is that of the service that is furthest from ready.
+	Phase         health.Phase    `json:"phase"`
+	UptimeSeconds float64         `json:"uptime_seconds"`
+	OrphansReaped int             `json:"orphans_reaped"`
+	Services      []serviceStatus `json:"services"`
+}
+
+type serviceStatus struct {
+	Name  string       `json:"name"`
+	Phase health.Phase `json:"phase"`
+	// Reason is why it is not ready.
+	Reason string `json:"reason,omitempty"`
+	// PID is 0 while nothing runs.
+	PID           int         `json:"pid"`
+	UptimeSeconds float64     `json:"uptime_seconds"`
+	Restarts      int         `json:"restarts"`
+	LastExit      *exitStatus `json:"last_exit,omitempty"`
+	// RSSKiB is the resident memory of the service's Processes, each for itself.
+	RSSKiB    int64 `json:"rss_kib"`
+	Processes int   `json:"processes"`
+}
+
+// exitStatus is how a process ended: by a code or by a signal.
+type exitStatus struct {
+	At          time.Time `json:"at"`
+	Code        int       `json:"exit_code"`
+	Signal      string    `json:"signal,omitempty"`
+	OutOfMemory bool      `json:"out_of_memory,omitempty"`
+}
+
+// ledger knows what has become of each service, for those who ask. It hears of
+// everything from supervise's goroutine and is asked from others.
+type ledger struct {
+	command string
+	begun   time.Time
+
+	mu       sync.Mutex
+	orphans  int
+	services []*account
+}
+
+// account is one service's.
+type account struct {
+	name    string
+	monitor *health.Monitor
+
+	pid      int
+	since    time.Time
+	starts   int
+	lastExit *exitStatus
+}
+
+func newLedger(p plan, begun time.Time) *ledger {
+	l := &ledger{command: p.Command, begun: begun}
+	for _, s := range p.Services {
+		l.services = append(l.services, &account{name: s.Name, monitor: health.NewMonitor(s.Name, liveProbe(s.Health), readyProbe(s.Health))})
+	}
+	return l
+}
+
+// phases are those that a step is.
+func stepPhase(name string) health.Phase {
+	switch name {
+	case "wait-for-database":
+		return health.Waiting
+	case "migrate":
+		return health.Migrating
+	default:
+		return health.Preparing
+	}
+}
+
+// event takes note of what happens.
+func (l *ledger) event(e supervise.Event) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch e := e.(type) {
+	case supervise.Started:
+		l.started(e)
+	case supervise.Exited:
+		if a := l.account(e.Command.Name); a != nil && !e.Step {
+			a.exited(e)
+		}
+	case supervise.RestartScheduled:
+		if a := l.account(e.Command.Name); a != nil {
+			a.monitor.Resting()
+		}
+	case supervise.StopBegun:
+		for _, a := range l.services {
+			a.monitor.Stopping()
+		}
+	case supervise.OrphanReaped:
+		l.orphans++
+	}
+}
+
+func (l *ledger) started(e supervise.Started) {
+	if e.Step {
+		for _, a := range l.services {
+			a.monitor.Before(stepPhase(e.Command.Name))
+		}
+		return
+	}
+	if a := l.account(e.Command.Name); a != nil {
+		a.pid, a.since = e.PID, time.Now()
+		a.starts++
+		a.monitor.Running()
+	}
+}
+
+func (a *account) exited(e supervise.Exited) {
+	a.pid = 0
+	a.lastExit = &exitStatus{At: time.Now().UTC(), Code: supervise.ExitCode(e.Status), OutOfMemory: e.OutOfMemory}
+	if e.Status.Signaled() {
+		a.lastExit.Signal = signalName(e.Status.Signal())
+	}
+	a.monitor.Ended()
+}
+
+func (l *ledger) account(name string) *account {
+	for _, a := range l.services {
+		if a.name == name {
+			return a
+		}
+	}
+	return nil
+}
+
+// answer asks each service.
+func (l *ledger) answer(q health.Question) []health.Answer {
+	answers := make([]health.Answer, len(l.services))
+	var askers sync.WaitGroup
+	for i, a := range l.services { // the list itself never changes
+		askers.Go(func() { answers[i] = a.monitor.Answer(q) })
+	}
+	askers.Wait()
+	return answers
+}
+
+// status gives everything as one line of JSON.
+func (l *ledger) status() []byte {
+	answers := l.answer(health.Ready)
+	l.mu.Lock()
+	s := status{
+		PID: os.Getpid(), Version: version, Command: l.command, Phase: health.Serving,
+		UptimeSeconds: seconds(time.Since(l.begun)), OrphansReaped: l.orphans,
+		Services: []serviceStatus{},
+	}
+	var pids []int
+	for i, a := range l.services {
+		one := serviceStatus{
+			Name: a.name, Phase: answers[i].Phase, Reason: answers[i].Reason,
+			PID: a.pid, Restarts: max(0, a.starts-1), LastExit: a.lastExit,
+		}
+		if a.pid != 0 {
+			one.UptimeSeconds = seconds(time.Since(a.since))
+			pids = append(pids, a.pid)
+		}
+		if one.Phase != health.Serving && s.Phase == health.Serving {
+			s.Phase = one.Phase
+		}
+		s.Services = append(s.Services, one)
+	}
+	l.mu.Unlock()
+	usage := supervise.UsageOf(pids)
+	for i := range s.Services {
+		one := &s.Services[i]
+		one.Processes, one.RSSKiB = usage[one.PID].Processes, usage[one.PID].RSS
+	}
+	line, err := json.Marshal(s)
+	if err != nil {
+		return []byte("{}") // nothing in there can fail
+	}
+	return line
+}
+
+// seconds has milliseconds' precision.
+func seconds(d time.Duration) float64 { return d.Round(time.Millisecond).Seconds() }

@@ -1,0 +1,211 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"ak-init/authentik"
+	"ak-init/prepare"
+	"ak-init/supervise"
+)
+
+// planVerb is for one verb of authentik's.
+func (p *plan) planVerb(o options, f facts) error {
+	verb, ok := f.release.Verb(o.command)
+	if !ok {
+		return fmt.Errorf("release %s has no %s", f.release.Name, o.command)
+	}
+	if len(o.args) > 0 && !verb.TakesArgs && verb.Name != "bash" { // whose words the script drops
+		return refuse(exitUsage, fmt.Errorf("%s takes no arguments, and got %q", verb.Name, strings.Join(o.args, " ")))
+	}
+	p.Directories = append(p.Directories, metricsDirectory(p.env[metricsDir]))
+	if !verb.Interactive {
+		p.Directories = append(p.Directories, dataDirectories(f.config)...)
+		p.runIn(f.self.UID, verb.Name)
+	}
+	s, err := p.service(verb, o.args, p.TempDir.Path, f.config, nil, f.find)
+	p.Services = append(p.Services, s)
+	return merged(err, p.bootstrap(verb, s.Environment, f.find))
+}
+
+// planAll is for server and worker side by side. Each has a TMPDIR of its own below the
+// common one, so that neither takes the other's files, metrics included, and the worker
+// has ports of its own.
+func (p *plan) planAll(o options, f facts) error {
+	if len(o.args) > 0 {
+		return refuse(exitUsage, fmt.Errorf("all takes no arguments, and got %q", strings.Join(o.args, " ")))
+	}
+	p.Directories = append(p.Directories, dataDirectories(f.config)...)
+	p.runIn(f.self.UID, o.command)
+	beside := f.config.Beside()
+	ports := []variable{
+		{"AUTHENTIK_LISTEN__HTTP", beside.ListenHTTP, "a port beside the server's"},
+		{"AUTHENTIK_LISTEN__METRICS", beside.ListenMetrics, "a port beside the server's"},
+	}
+	var faults []error
+	for _, one := range []struct {
+		verb   authentik.Verb
+		config authentik.Config
+		more   []variable
+	}{{f.release.Server, f.config, nil}, {f.release.Worker, beside, ports}} {
+		dir := path.Join(p.TempDir.Path, "authentik-"+one.verb.Name)
+		metrics := path.Join(dir, metricsName)
+		if o.env[metricsDir] != "" {
+			metrics = path.Join(p.env[metricsDir], one.verb.Name)
+		}
+		own := append([]variable{
+			{"TMPDIR", dir, "one of its own beside another service"},
+			{metricsDir, metrics, "one of its own beside another service"},
+		}, one.more...)
+		p.Directories = append(p.Directories, prepare.Dir{
+			Path: dir, For: one.verb.Name + "'s TMPDIR", Mode: 0o700, Required: true, Otherwise: "set another TMPDIR",
+		}, metricsDirectory(metrics))
+		if p.env[f.release.SkipMigrations] == "" {
+			own = append(own, variable{f.release.SkipMigrations, "true", "the migrate step has done it"})
+		}
+		s, err := p.service(one.verb, nil, dir, one.config, own, f.find)
+		p.Services = append(p.Services, s)
+		faults = append(faults, err)
+	}
+	for _, step := range f.release.Migrate {
+		child, err := p.resolve(step.Name, append([]string{step.Program}, step.Args...), f.find)
+		child.Environment = p.Services[0].Environment[:2]
+		p.Steps = append(p.Steps, child)
+		faults = append(faults, err)
+	}
+	faults = append(faults, p.bootstrap(f.release.Worker, p.Services[1].Environment, f.find))
+	return merged(faults...)
+}
+
+// planProgram is for a program of the user's own: nothing of it is changed, and what
+// would be needed to answer for it is done where it can be.
+func (p *plan) planProgram(o options, f facts) error {
+	p.env = maps.Clone(o.env)
+	if o.tmpdir != "" {
+		p.set("TMPDIR", o.tmpdir, o.origin("tmpdir"))
+	}
+	p.noteFromFiles(o)
+	p.setHome()
+	if chosen, _, err := chooseTempDir(f.tempDirs); err == nil {
+		p.TempDir = chosen
+		p.runIn(f.self.UID, o.command)
+	}
+	child, err := p.resolve(path.Base(o.args[0]), o.args, f.find)
+	child.foreground = true
+	p.Services = append(p.Services, servicePlan{process: child})
+	return err
+}
+
+// runIn names the directory in which ak-init keeps its own files: one for each uid and
+// command, so that two of them sharing a TMPDIR (a Podman pod's /dev/shm) meet neither.
+func (p *plan) runIn(uid int, command string) {
+	p.Runtime = runtimeDir(p.TempDir.Path, uid, command)
+	p.Socket = path.Join(p.Runtime, socketName)
+}
+
+func runtimeDir(tmpdir string, uid int, command string) string {
+	return path.Join(tmpdir, fmt.Sprintf("ak-init-%d-%s", uid, command))
+}
+
+// socketName is the socket in the runtime directory.
+const socketName = "sock"
+
+// service resolves a verb's main process; own is what its environment has beside every
+// child's.
+func (p *plan) service(verb authentik.Verb, args []string, tmpdir string, config authentik.Config, own []variable, find finder) (servicePlan, error) {
+	if !verb.TakesArgs {
+		args = nil
+	}
+	child, err := p.resolve(verb.Name, verb.Argv(tmpdir, args), find)
+	child.Environment, child.foreground = own, verb.Interactive
+	s := servicePlan{process: child, Drain: verb.Drain}
+	if verb.Interactive {
+		return s, err
+	}
+	s.ModeFile = path.Join(tmpdir, verb.ModeFile)
+	s.Health.Addresses = config.ProbeAddresses()
+	if verb.PIDFile != "" {
+		s.StalePIDFile = path.Join(tmpdir, verb.PIDFile)
+		s.Health.PIDFile = s.StalePIDFile
+	}
+	if verb.Live != "" {
+		s.Health.Live = config.ProbePath(verb.Live)
+	}
+	if verb.Ready != "" {
+		s.Health.Ready = config.ProbePath(verb.Ready)
+	}
+	return s, err
+}
+
+// bootstrap adds the step that applies the credentials of a first start, where there are
+// any.
+func (p *plan) bootstrap(verb authentik.Verb, own []variable, find finder) error {
+	b := verb.Bootstrap
+	if b == nil || !slices.ContainsFunc(b.Triggers, func(name string) bool { return p.env[name] != "" }) {
+		return nil
+	}
+	step, err := p.resolve("bootstrap", append([]string{b.Program}, b.Args...), find)
+	step.Optional, step.Environment = true, own
+	p.Steps = append(p.Steps, step)
+	return err
+}
+
+// finder gives the absolute path of a program.
+type finder func(name, searchPath string) (string, error)
+
+// resolve looks a child's program up in the children's PATH.
+func (p *plan) resolve(name string, argv []string, find finder) (process, error) {
+	program, err := find(argv[0], p.env["PATH"])
+	switch {
+	case errors.Is(err, prepare.ErrNotExecutable):
+		err = refuse(exitNotExecutable, err)
+	case err != nil:
+		err = refuse(exitNotFound, err)
+	}
+	return process{Name: name, Path: program, Argv: argv, Dir: p.Layout.Root}, err
+}
+
+// spec is the plan's part that supervise carries out.
+func (p *plan) spec() supervise.Spec {
+	s := supervise.Spec{
+		Grace:     p.grace,
+		StopDelay: p.stopDelay,
+		Group:     p.Signals.Group,
+		Rewrite:   p.Signals.rewrite,
+		Restart:   supervise.DefaultRestart(p.Restart.Policy),
+		Success:   p.SuccessExit,
+	}
+	s.Restart.Limit = p.Restart.Limit
+	for _, step := range p.Steps {
+		s.Steps = append(s.Steps, supervise.Step{Command: p.command(step), Optional: step.Optional})
+	}
+	for _, service := range p.Services {
+		s.Services = append(s.Services, supervise.Service{Command: p.command(service.process), Drain: service.Drain})
+	}
+	return s
+}
+
+func (p *plan) command(c process) supervise.Command {
+	env := p.env
+	if len(c.Environment) > 0 {
+		env = maps.Clone(env)
+		for _, v := range c.Environment {
+			env[v.Name] = v.Value
+		}
+	}
+	command := supervise.Command{Name: c.Name, Path: c.Path, Argv: c.Argv, Dir: c.Dir, Foreground: c.foreground}
+	for _, name := range slices.Sorted(maps.Keys(env)) {
+		command.Env = append(command.Env, name+"="+env[name])
+	}
+	if p.drops {
+		command.Identity = &supervise.Identity{UID: uint32(p.Identity.UID), GID: uint32(p.Identity.GID)}
+		for _, g := range p.Identity.Groups {
+			command.Identity.Groups = append(command.Identity.Groups, uint32(g))
+		}
+	}
+	return command
+}

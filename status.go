@@ -1,0 +1,130 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"ak-init/health"
+	"ak-init/prepare"
+	"ak-init/supervise"
+)
+
+// watchEvery is the pause between two drawings of a status that is watched.
+const watchEvery = 2 * time.Second
+
+// showStatus asks every ak-init of ours and prints what they say, once or until a signal
+// ends it.
+func showStatus(o options, caught *supervise.Signals, stdout *os.File) error {
+	if !o.watch {
+		return drawStatus(o, stdout)
+	}
+	home := ""
+	if isTerminal(stdout) {
+		home = "\x1b[H\x1b[J" // to the top left, and clear all below (ECMA-48)
+	}
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		var page strings.Builder
+		if err := drawStatus(o, &page); err != nil {
+			fmt.Fprintln(&page, "ak-init:", oneLine(err))
+		}
+		if _, err := io.WriteString(stdout, home+page.String()); err != nil {
+			return nil //nolint:nilerr // nobody looks any more
+		}
+		select {
+		case <-tick.C:
+		case <-caught.Asked():
+			return nil
+		}
+	}
+}
+
+func drawStatus(o options, w io.Writer) error {
+	found, err := askStatus(o)
+	if err != nil {
+		return err
+	}
+	if o.output == "json" {
+		enc := json.NewEncoder(w)
+		enc.SetIndent("", "  ")
+		return enc.Encode(found)
+	}
+	for i, s := range found {
+		if i > 0 {
+			_, _ = fmt.Fprintln(w)
+		}
+		if err := s.draw(w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// askStatus finds those who can be asked in the first directory that has any.
+func askStatus(o options) ([]status, error) {
+	dirs := tempDirs(o)
+	for _, dir := range dirs {
+		var found []status
+		for _, socket := range sockets(o, dir, os.Geteuid()) {
+			line, err := health.AskStatus(socket, askTimeout)
+			if errors.Is(err, health.ErrNobody) {
+				continue
+			}
+			var s status
+			if err == nil {
+				err = json.Unmarshal(line, &s)
+			}
+			if err != nil {
+				return nil, refuse(exitUnavailable, fmt.Errorf("%s: %w", path.Dir(socket), err))
+			}
+			found = append(found, s)
+		}
+		if len(found) > 0 {
+			return found, nil
+		}
+	}
+	return nil, refuse(exitUnavailable, fmt.Errorf("no ak-init of %s runs with its files in %s", prepare.Self(), strings.Join(dirs, ", ")))
+}
+
+// draw prints one ak-init as a table.
+func (s status) draw(w io.Writer) error {
+	_, _ = fmt.Fprintf(w, "ak-init %s %s, pid %d, up %s, phase %s, %d orphans reaped\n",
+		s.Version, s.Command, s.PID, upTime(s.UptimeSeconds), s.Phase, s.OrphansReaped)
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	_, _ = fmt.Fprintln(t, "SERVICE\tPHASE\tPID\tUPTIME\tRESTARTS\tLAST EXIT\tRSS\tPROCESSES\tREASON") // t keeps the first error
+	for _, one := range s.Services {
+		pid, up, rss := "-", "-", "-"
+		if one.PID != 0 {
+			pid, up, rss = fmt.Sprint(one.PID), upTime(one.UptimeSeconds), fmt.Sprintf("%.1f MiB", float64(one.RSSKiB)/1024)
+		}
+		_, _ = fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%s\t%s\t%d\t%s\n",
+			one.Name, one.Phase, pid, up, one.Restarts, one.LastExit, rss, one.Processes, one.Reason)
+	}
+	return t.Flush()
+}
+
+// String says how it ended and how long ago that is not: the time of day is for the log.
+func (e *exitStatus) String() string {
+	switch {
+	case e == nil:
+		return "-"
+	case e.OutOfMemory:
+		return e.Signal + ", out of memory"
+	case e.Signal != "":
+		return e.Signal
+	default:
+		return fmt.Sprintf("code %d", e.Code)
+	}
+}
+
+func upTime(seconds float64) string {
+	return time.Duration(seconds * float64(time.Second)).Truncate(time.Second).String()
+}

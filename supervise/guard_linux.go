@@ -1,0 +1,131 @@
+package supervise
+
+import (
+	"encoding/binary"
+	"io"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// GuardName is argv[0] of the guard: a program that is started by this name calls
+// [Guard] and nothing else.
+const GuardName = "ak-init-guard"
+
+// guard is the process that ends our children should we be killed. As PID 1 there is none:
+// with PID 1 the kernel kills everybody (pid_namespaces(7)).
+type guard struct {
+	pid int
+	// tell is the pipe through which it learns of our children. Only we hold this end, so
+	// that the kernel closes it when we die, however that happens.
+	tell int
+}
+
+// startGuard runs this program again, in a session of its own, so that nothing that is
+// meant for the terminal's processes reaches it.
+func startGuard() (guard, error) {
+	var pipe [2]int
+	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
+		return guard{}, err
+	}
+	hear, tell := pipe[0], pipe[1]
+	defer func() { _ = unix.Close(hear) }()
+	// Should it not listen, we do not wait.
+	err := unix.SetNonblock(tell, true)
+	var pid int
+	if err == nil {
+		pid, err = forkExec("/proc/self/exe", []string{GuardName}, &syscall.ProcAttr{
+			Files: []uintptr{uintptr(hear), ^uintptr(0), 2},
+			Sys:   &syscall.SysProcAttr{Setsid: true},
+		})
+	}
+	if err != nil {
+		_ = unix.Close(tell)
+		return guard{}, err
+	}
+	return guard{pid, tell}, nil
+}
+
+// watch tells it of one more child. A guard that is gone needs no telling.
+func (g guard) watch(pid int) {
+	if g.pid != 0 {
+		_, _ = unix.Write(g.tell, binary.LittleEndian.AppendUint32(nil, uint32(pid)))
+	}
+}
+
+// dismiss ends it and reaps it. It takes microseconds: what SIGKILL meets is asleep in
+// read.
+func (g guard) dismiss() {
+	if g.pid == 0 {
+		return
+	}
+	_ = syscall.Kill(g.pid, syscall.SIGKILL) // our child, not reaped: its pid is its own
+	for {
+		if _, err := syscall.Wait4(g.pid, nil, 0, nil); err != syscall.EINTR {
+			break
+		}
+	}
+	_ = unix.Close(g.tell)
+}
+
+// Guard is the whole life of a guard: it reads pids from the pipe until ak-init is
+// gone, kills what is left of those children's process groups and all that descends from
+// them, and gives how many processes that were.
+func Guard(hear io.Reader) int {
+	children := map[int]process{}
+	var message [4]byte
+	for {
+		if _, err := io.ReadFull(hear, message[:]); err != nil {
+			break
+		}
+		pid := int(binary.LittleEndian.Uint32(message[:]))
+		// One that is gone by now may have left others in its group.
+		p, err := readProcess(pid)
+		if err != nil {
+			p = process{pid: pid}
+		}
+		children[pid] = p
+	}
+	killed := 0
+	for range killRounds { // what is forked while we look has the next look
+		n := killFamilies(children)
+		if killed += n; n == 0 {
+			break
+		}
+	}
+	return killed
+}
+
+// killRounds bounds the looks of a guard.
+const killRounds = 100
+
+func killFamilies(children map[int]process) int {
+	all, err := everybody()
+	if err != nil {
+		for pid := range children {
+			_ = syscall.Kill(-pid, syscall.SIGKILL)
+		}
+		return 0
+	}
+	family := map[int]bool{}
+	for _, r := range all {
+		known, ours := children[r.group]
+		if !ours {
+			known, ours = children[r.pid]
+		}
+		// A group's leader that began later has the same number, not the same group.
+		if leader := all[known.pid]; ours && (leader.pid == 0 || known.start == 0 || leader.process == known) {
+			family[r.pid] = true
+		}
+	}
+	killed := 0
+	for _, r := range all {
+		if !all.within(r, family) || r.zombie {
+			continue
+		}
+		if sendExactly(r.process, syscall.SIGKILL) == nil {
+			killed++
+		}
+	}
+	return killed
+}

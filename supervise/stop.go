@@ -1,0 +1,184 @@
+package supervise
+
+import (
+	"cmp"
+	"syscall"
+	"time"
+)
+
+func (m *machine) stopSignalled(sig, stopWith syscall.Signal) []order {
+	if m.asked != 0 {
+		return m.kill("second stop signal")
+	}
+	m.asked, m.stopWith = sig, stopWith
+	begun := emit{StopBegun{Signal: sig, Grace: m.spec.Grace, StopDelay: m.spec.StopDelay}}
+	switch m.state {
+	case idle:
+		m.state, m.code = done, 128+int(sig)
+		return []order{begun, unguard{}}
+	case stepping, serving:
+		return append([]order{begun}, m.stop(m.spec.StopDelay)...)
+	default: // ending on our own account already: the grace period runs
+		return []order{begun}
+	}
+}
+
+// stop begins the stop sequence.
+func (m *machine) stop(delay time.Duration) []order {
+	m.graceSet = true
+	orders := []order{
+		setTimer{timer{kind: graceNearlyOver}, m.nearlyOver()},
+		setTimer{timer{kind: graceOver}, m.spec.Grace},
+	}
+	switch {
+	case m.state == stepping:
+		m.state = stopping
+		return append(orders, m.termStep()...)
+	case delay > 0 && len(m.running()) > 0:
+		m.state = delaying
+		return append(orders, setTimer{timer{kind: delayOver}, delay})
+	default:
+		return append(orders, m.takeTurns(0)...)
+	}
+}
+
+// nearlyOver is when the whole tree is told, so that it can put its work away before
+// SIGKILL takes it.
+func (m *machine) nearlyOver() time.Duration { return m.spec.Grace * 4 / 5 }
+
+// takeTurns stops one service after another, the last started first. Each begins its
+// stop when the one before has ended, at the latest when that one's share of what is
+// left of the grace period is over, so that all have some of it.
+func (m *machine) takeTurns(passed time.Duration) []order {
+	m.state = stopping
+	orders := m.nextTurn()
+	n := len(m.services)
+	for i := m.turn; i < n; i++ {
+		left := max(0, m.nearlyOver()-passed)
+		orders = append(orders, setTimer{timer{turnOver, m.whose(i - 1)}, left * time.Duration(i) / time.Duration(n)})
+	}
+	return orders
+}
+
+// whose gives the service whose turn it is.
+func (m *machine) whose(turn int) int { return len(m.services) - 1 - turn }
+
+// nextTurn begins the stop of the next service that runs. One that rests stays down.
+func (m *machine) nextTurn() []order {
+	for m.turn < len(m.services) {
+		s := &m.services[m.whose(m.turn)]
+		m.turn++
+		if s.life == up {
+			return m.quit(s)
+		}
+		if s.life == resting {
+			m.code = cmp.Or(m.code, s.code)
+		}
+		s.life = gone
+	}
+	if len(m.running()) == 0 {
+		return m.sweep() // they were all at rest
+	}
+	return nil
+}
+
+// quit begins the stop of one service: its helpers first.
+func (m *machine) quit(s *service) []order {
+	if s.Drain == "" {
+		return m.term(s)
+	}
+	s.life = draining
+	who := m.whose(m.turn - 1)
+	return []order{drain{who, s.pid, s.Name, s.Drain}}
+}
+
+func (m *machine) term(s *service) []order {
+	s.life = told
+	sig := m.stopSignal()
+	return []order{send{s.pid, sig, m.spec.Group}, emit{StopSent{s.Name, s.pid, sig}}}
+}
+
+func (m *machine) termStep() []order {
+	sig := m.stopSignal()
+	return []order{send{m.stepPID, sig, m.spec.Group}, emit{StopSent{m.spec.Steps[m.step].Name, m.stepPID, sig}}}
+}
+
+// stopSignal is what children are told to end with.
+func (m *machine) stopSignal() syscall.Signal {
+	if m.stopWith != 0 {
+		return m.stopWith
+	}
+	if sig := m.spec.Rewrite[syscall.SIGTERM]; sig != 0 {
+		return sig
+	}
+	return syscall.SIGTERM
+}
+
+func (m *machine) expired(t timer) []order {
+	switch {
+	case t.kind == delayOver && m.state == delaying:
+		return m.takeTurns(m.spec.StopDelay)
+	case t.kind == turnOver && m.state == stopping && m.turn > 0 && m.whose(m.turn-1) == t.who:
+		return m.nextTurn()
+	case t.kind == restOver:
+		return m.again(t.who)
+	case t.kind == graceNearlyOver && m.state < sweeping:
+		m.state, m.turn = stopping, len(m.services)
+		for i := range m.services {
+			if s := &m.services[i]; s.pid != 0 {
+				s.life = told
+			}
+		}
+		return []order{sendTree{syscall.SIGTERM, func(n int) Event { return GraceNearlyOver{n} }}}
+	case t.kind == graceOver && m.state < killing:
+		return m.kill("grace period over")
+	case t.kind == killOver && m.state == killing:
+		m.state = done
+		if m.code == 0 && len(m.running()) > 0 {
+			m.code = 128 + int(syscall.SIGKILL)
+		}
+		return []order{emit{GaveUp{}}}
+	default:
+		return nil // what it was set for has come about already
+	}
+}
+
+// sweep ends what the children left behind, within the grace period. Whether there is
+// anything is known once all the dead are reaped: settled says so.
+func (m *machine) sweep() []order {
+	m.state = sweeping
+	if m.graceSet {
+		return []order{unguard{}}
+	}
+	m.graceSet = true
+	return []order{unguard{}, setTimer{timer{kind: graceOver}, m.spec.Grace}}
+}
+
+func (m *machine) settled(childless bool) []order {
+	switch {
+	case m.state != sweeping && m.state != killing:
+		return nil
+	case childless:
+		m.state = done
+		return nil
+	case m.state == sweeping && !m.swept:
+		m.swept = true
+		return []order{sendTree{syscall.SIGTERM, func(n int) Event { return Swept{n} }}}
+	case m.state == sweeping:
+		return []order{sendTree{syscall.SIGTERM, nil}} // forked since the last look
+	default:
+		return []order{sendTree{syscall.SIGKILL, nil}}
+	}
+}
+
+func (m *machine) kill(why string) []order {
+	if m.state == killing || m.state == done {
+		return nil
+	}
+	m.state = killing
+	return []order{
+		unguard{},
+		sendTree{syscall.SIGKILL, func(n int) Event { return Killed{why, n} }},
+		setTimer{timer{kind: killOver}, killWait},
+	}
+}
