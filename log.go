@@ -168,7 +168,7 @@ func (l *logger) exited(e supervise.Exited) {
 	if e.OutOfMemory {
 		fields = append(fields, str("why", "out of memory"))
 	}
-	if code := supervise.ExitCode(e.Status); code != 0 && !e.Asked {
+	if e.Code != 0 && !e.Asked {
 		l.error("child exited", fields...)
 		return
 	}

@@ -55,7 +55,7 @@ func (m *Monitor) Before(phase Phase) {
 func (m *Monitor) Running() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.running, m.resting, m.wasReady = true, false, false
+	m.running, m.resting, m.ended, m.wasReady = true, false, false, false
 	m.failingSince = time.Time{}
 }
 
@@ -63,7 +63,7 @@ func (m *Monitor) Running() {
 func (m *Monitor) Resting() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.running, m.resting = false, true
+	m.running, m.resting, m.ended = false, true, false
 }
 
 // Ended says that it is gone, and that what it left is being ended.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // What can be wrong with a program that is looked for.
@@ -14,24 +15,45 @@ var (
 )
 
 // Executable looks a program up in a search path as execvp does (man 3 exec), but
-// never in the working directory: an empty entry is passed over.
+// never in the working directory: an empty entry is passed over. A name with a slash in
+// it is a path already.
 func Executable(name, searchPath string) (string, error) {
+	if strings.Contains(name, "/") {
+		path, err := filepath.Abs(name)
+		if err != nil {
+			return "", err
+		}
+		if verdict := executable(path); verdict != nil {
+			return "", fmt.Errorf("%s: %w", name, verdict)
+		}
+		return path, nil
+	}
 	verdict := ErrNotFound
-	at := ""
 	for _, dir := range filepath.SplitList(searchPath) {
 		if !filepath.IsAbs(dir) {
 			continue
 		}
 		path := filepath.Join(dir, name)
-		info, err := os.Stat(path)
-		switch {
-		case err != nil:
-			continue
-		case info.Mode().IsRegular() && info.Mode().Perm()&0o111 != 0:
+		found := executable(path)
+		if found == nil {
 			return path, nil
-		case at == "":
-			verdict, at = ErrNotExecutable, fmt.Sprintf(": %s is %v", path, info.Mode())
+		}
+		if verdict == ErrNotFound && errors.Is(found, ErrNotExecutable) { // the first tells most
+			verdict = found
 		}
 	}
-	return "", fmt.Errorf("%s: %w%s; searched PATH=%s", name, verdict, at, searchPath)
+	return "", fmt.Errorf("%s: %w; searched PATH=%s", name, verdict, searchPath)
+}
+
+// executable says why a file is no program, nil if it may be one.
+func executable(path string) error {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return ErrNotFound
+	case info.Mode().IsRegular() && info.Mode().Perm()&0o111 != 0:
+		return nil
+	default:
+		return fmt.Errorf("%w: %s is %v", ErrNotExecutable, path, info.Mode())
+	}
 }

@@ -26,7 +26,9 @@ type (
 		Command Command
 		PID     int
 		Status  syscall.WaitStatus
-		Uptime  time.Duration
+		// Code is what the end counts as.
+		Code   int
+		Uptime time.Duration
 		// MaxRSS is the peak resident set in KiB (man 2 getrusage).
 		MaxRSS int64
 		// OutOfMemory: it died of SIGKILL, and the kernel killed for want of memory in our

@@ -277,7 +277,7 @@ func (m *machine) exited(in exited) []order {
 	if in.pid == m.stepPID {
 		m.stepPID = 0
 		m.code = ExitCode(in.status)
-		event.Command, event.Step = m.spec.Steps[m.step].Command, true
+		event.Command, event.Code, event.Step = m.spec.Steps[m.step].Command, m.code, true
 		return append([]order{emit{event}}, m.afterStep()...)
 	}
 	who := slices.IndexFunc(m.services, func(s service) bool { return s.pid == in.pid })
@@ -286,8 +286,8 @@ func (m *machine) exited(in exited) []order {
 	}
 	s := &m.services[who]
 	s.pid, s.last = 0, in.pid
-	event.Command = s.Command
 	code := m.spec.code(in.status)
+	event.Command, event.Code = s.Command, code
 	if m.state == serving && m.spec.Restart.wants(code) {
 		return append([]order{emit{event}}, m.rest(who, code, in.uptime)...)
 	}

@@ -43,6 +43,8 @@
 //	STANDIN_GUNICORN_EXIT    code with which gunicorn exits at once
 //	STANDIN_WORKER_DELAY     time that the worker boots
 //	STANDIN_WORKER_TASK      length of the one task that the worker runs
+//	STANDIN_MIGRATE_DELAY    time that the migrations take, as a step of their own
+//	STANDIN_MIGRATE_EXIT     their exit code
 //	STANDIN_BOOTSTRAP_DELAY  time that the bootstrap blueprint takes
 //	STANDIN_BOOTSTRAP_EXIT   its exit code
 //

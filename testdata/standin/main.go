@@ -102,8 +102,14 @@ func play(role string, rec *recorder) int {
 	return refuse(args)
 }
 
-// python answers the one question that lifecycle/ak asks of the configuration.
+// python answers the one question that lifecycle/ak asks of the configuration, and plays
+// the migrations.
 func python(args []string) int {
+	if slices.Equal(args, []string{"-m", "lifecycle.migrate"}) {
+		time.Sleep(knobDuration("STANDIN_MIGRATE_DELAY"))
+		code, _ := knobCode("STANDIN_MIGRATE_EXIT")
+		return code
+	}
 	if slices.Equal(args, []string{"-m", "authentik.lib.config", "debugger"}) {
 		fmt.Println("False")
 	}
