@@ -32,7 +32,7 @@ func TestLinesHaveAuthentiksShape(t *testing.T) {
 	log, r := logTo(t)
 	log.event(supervise.Exited{
 		Command: supervise.Command{Name: "server"}, PID: 7,
-		Status: syscall.WaitStatus(syscall.SIGKILL), Uptime: 1500 * time.Millisecond, MaxRSS: 2048,
+		Status: syscall.WaitStatus(syscall.SIGKILL), Code: 137, Uptime: 1500 * time.Millisecond, MaxRSS: 2048,
 	})
 	log.warn("something \"odd\"\nin two lines")
 	log.write(-1, "not at this level") // debug

@@ -362,6 +362,11 @@ func TestExecutable(t *testing.T) {
 	if _, err := Executable("python", plain); !errors.Is(err, ErrNotExecutable) || !strings.Contains(err.Error(), plain) {
 		t.Errorf("without the x bit: %v", err)
 	}
+	for name, want := range map[string]error{runs + "/python": nil, plain + "/python": ErrNotExecutable, runs: ErrNotExecutable, dir + "/none": ErrNotFound} {
+		if got, err := Executable(name, "/nowhere"); !errors.Is(err, want) || want == nil && got != name {
+			t.Errorf("the path %s gives %s, %v, want %v", name, got, err, want)
+		}
+	}
 	if _, err := Executable("python", "/nowhere::."); !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), "/nowhere::.") {
 		t.Errorf("nowhere: %v", err)
 	}

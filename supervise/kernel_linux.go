@@ -28,6 +28,9 @@ type system struct {
 	// told remembers who has had which signal, so that nobody gets it twice: a
 	// second TERM makes dramatiq drop its tasks.
 	told map[syscall.Signal]map[process]bool
+	// helpers are the pids of those that drain told, by main's pid. What has one of these
+	// pids is looked up in the tree each time.
+	helpers map[int][]int
 	// onceStarted is called when the first child runs.
 	onceStarted func()
 }
@@ -47,6 +50,7 @@ func newSystem(caught *Signals) (s *system, err error) {
 		runs:        map[int]childRun{},
 		groups:      map[int]bool{},
 		told:        map[syscall.Signal]map[process]bool{},
+		helpers:     map[int][]int{},
 		onceStarted: sync.OnceFunc(caught.catchRest),
 	}
 	keepDescriptors()
@@ -351,6 +355,7 @@ func (s *system) drain(main int, word string, over func()) []int {
 			_ = sendExactly(p.process, syscall.SIGCONT) // a helper waits for its own children
 		}
 	}
+	s.helpers[main] = pids
 	// Ends with the helpers, at the latest when SIGKILL takes them.
 	go func() {
 		for _, wait := range ended {
@@ -359,4 +364,14 @@ func (s *system) drain(main int, word string, over func()) []int {
 		over()
 	}()
 	return pids
+}
+
+// nudge reaches helpers that live, and so still have their pids.
+func (s *system) nudge(main int) {
+	tree, _ := s.tree() // without /proc there was no drain
+	for _, p := range tree {
+		if slices.Contains(s.helpers[main], p.ppid) {
+			s.tell(p.process, syscall.SIGTERM)
+		}
+	}
 }

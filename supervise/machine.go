@@ -50,6 +50,7 @@ const (
 	killOver
 	turnOver // of service who to have the stop for itself
 	restOver
+	nudgeDue
 )
 
 // killWait is how long processes may take to vanish after SIGKILL. Only what
@@ -128,6 +129,8 @@ type (
 		service   string
 		word      string
 	}
+	// nudge tells the children of the helpers that drain told, once more.
+	nudge    struct{ main int }
 	setTimer struct {
 		timer timer
 		after time.Duration
@@ -150,6 +153,7 @@ func (send) order()     {}
 func (sendTree) order() {}
 func (sendLeft) order() {}
 func (drain) order()    {}
+func (nudge) order()    {}
 func (setTimer) order() {}
 func (suspend) order()  {}
 func (resume) order()   {}
@@ -163,6 +167,8 @@ type service struct {
 	// pid is its process, 0 for none; last is the one before, which ended with code.
 	pid, last, code int
 	record          record
+	// nudges counts how often its helpers' children have been told again.
+	nudges int
 }
 
 // machine is the pure core of a run: inputs go in, orders come out. It reads no

@@ -26,6 +26,8 @@ func words(orders []order) []string {
 			out = append(out, fmt.Sprintf("send %d %d", o.sig, target))
 		case sendLeft:
 			out = append(out, fmt.Sprintf("left %d %d", o.sig, o.group))
+		case nudge:
+			out = append(out, fmt.Sprintf("nudge %d", o.main))
 		case suspend:
 			out = append(out, fmt.Sprintf("suspend %v %d", o.pids, o.halted))
 		case resume:
@@ -47,9 +49,9 @@ func words(orders []order) []string {
 
 func timerWords(o setTimer) string {
 	name := map[timerKind]string{
-		delayOver: "delay", graceNearlyOver: "nearly", graceOver: "grace", killOver: "kill", turnOver: "turn", restOver: "rest",
+		delayOver: "delay", graceNearlyOver: "nearly", graceOver: "grace", killOver: "kill", turnOver: "turn", restOver: "rest", nudgeDue: "nudge",
 	}[o.timer.kind]
-	if o.timer.kind == turnOver || o.timer.kind == restOver {
+	if o.timer.kind >= turnOver {
 		name += fmt.Sprint(o.timer.who)
 	}
 	return fmt.Sprintf("%s %s", name, o.after)
@@ -132,8 +134,11 @@ func TestMachine(t *testing.T) {
 			name: "a stop drains helpers, then tells the service, then sweeps",
 			spec: Spec{Services: alone("gunicorn"), Grace: 10 * time.Second},
 			moves: append(startServer[:2:2],
-				move{signalled{term}, []string{"emit supervise.StopBegun", "nearly 8s", "grace 10s", "drain 7 gunicorn"}},
+				move{signalled{term}, []string{"emit supervise.StopBegun", "nearly 8s", "grace 10s", "drain 7 gunicorn", "nudge0 1s"}},
+				move{expired{timer{nudgeDue, 0}}, []string{"nudge 7", "nudge0 2s"}},
+				move{expired{timer{nudgeDue, 0}}, []string{"nudge 7", "nudge0 4s"}},
 				move{drained{}, []string{"send 15 7", "emit supervise.StopSent"}},
+				move{expired{timer{nudgeDue, 0}}, nil},
 				move{exited{pid: 7, status: withCode(0)}, []string{"emit supervise.Exited", "unguard"}},
 				move{settled{true}, nil},
 			),
@@ -153,7 +158,7 @@ func TestMachine(t *testing.T) {
 			name: "a second stop signal kills at once, a third changes nothing",
 			spec: Spec{Services: alone("gunicorn"), Grace: 10 * time.Second},
 			moves: append(startServer[:2:2],
-				move{signalled{term}, []string{"emit supervise.StopBegun", "nearly 8s", "grace 10s", "drain 7 gunicorn"}},
+				move{signalled{term}, []string{"emit supervise.StopBegun", "nearly 8s", "grace 10s", "drain 7 gunicorn", "nudge0 1s"}},
 				move{signalled{intr}, []string{"unguard", "tree 9", "kill 2s"}},
 				move{signalled{intr}, nil},
 				move{drained{}, nil},
@@ -293,7 +298,7 @@ func TestMachine(t *testing.T) {
 			spec: Spec{Services: both(), Grace: 10 * time.Second},
 			moves: append(startBoth[:3:3],
 				move{signalled{term}, []string{"emit supervise.StopBegun", "nearly 8s", "grace 10s", "send 15 8", "emit supervise.StopSent", "turn1 4s"}},
-				move{exited{pid: 8}, []string{"emit supervise.Exited", "drain 7 gunicorn"}},
+				move{exited{pid: 8}, []string{"emit supervise.Exited", "drain 7 gunicorn", "nudge0 1s"}},
 				move{expired{timer{turnOver, 1}}, nil},
 				move{drained{0}, []string{"send 15 7", "emit supervise.StopSent"}},
 				move{exited{pid: 7}, []string{"emit supervise.Exited", "unguard"}},
@@ -307,7 +312,7 @@ func TestMachine(t *testing.T) {
 			moves: append(startBoth[:3:3],
 				move{signalled{term}, []string{"emit supervise.StopBegun", "nearly 8s", "grace 10s", "delay 1s"}},
 				move{expired{timer{kind: delayOver}}, []string{"send 15 8", "emit supervise.StopSent", "turn1 3.5s"}},
-				move{expired{timer{turnOver, 1}}, []string{"drain 7 gunicorn"}},
+				move{expired{timer{turnOver, 1}}, []string{"drain 7 gunicorn", "nudge0 1s"}},
 				move{exited{pid: 8}, []string{"emit supervise.Exited"}},
 				move{drained{0}, []string{"send 15 7", "emit supervise.StopSent"}},
 				move{exited{pid: 7, status: withCode(2)}, []string{"emit supervise.Exited", "unguard"}},
@@ -318,7 +323,7 @@ func TestMachine(t *testing.T) {
 			name: "one that ends by itself takes the other along, and its code counts",
 			spec: Spec{Services: both(), Grace: 10 * time.Second, StopDelay: time.Second},
 			moves: append(startBoth[:3:3],
-				move{exited{pid: 8, status: withCode(5)}, []string{"emit supervise.Exited", "emit supervise.StopBegun", "nearly 8s", "grace 10s", "drain 7 gunicorn"}},
+				move{exited{pid: 8, status: withCode(5)}, []string{"emit supervise.Exited", "emit supervise.StopBegun", "nearly 8s", "grace 10s", "drain 7 gunicorn", "nudge0 1s"}},
 				move{signalled{term}, []string{"emit supervise.StopBegun"}},
 				move{drained{0}, []string{"send 15 7", "emit supervise.StopSent"}},
 				move{exited{pid: 7, status: withCode(6)}, []string{"emit supervise.Exited", "unguard"}},
@@ -338,7 +343,7 @@ func TestMachine(t *testing.T) {
 			name: "the first is stopped where the second cannot be started",
 			spec: Spec{Services: both(), Grace: 10 * time.Second},
 			moves: append(startBoth[:2:2],
-				move{failed{1, syscall.ENOENT}, []string{"emit supervise.StartFailed", "emit supervise.StopBegun", "nearly 8s", "grace 10s", "drain 7 gunicorn"}},
+				move{failed{1, syscall.ENOENT}, []string{"emit supervise.StartFailed", "emit supervise.StopBegun", "nearly 8s", "grace 10s", "drain 7 gunicorn", "nudge0 1s"}},
 			),
 			state: stopping, code: 127,
 		},
@@ -481,7 +486,7 @@ func FuzzMachine(f *testing.F) {
 			case 6:
 				p.feed(drained{which % 2})
 			default:
-				p.feed(expired{timer{timerKind(b % 6), which % 2}})
+				p.feed(expired{timer{timerKind(b % 7), which % 2}})
 			}
 		}
 		p.feed(signalled{term})

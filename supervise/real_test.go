@@ -309,6 +309,31 @@ func TestRealHelpersFinishFirst(t *testing.T) {
 	}
 }
 
+// gunicorn tells its workers once, and one that was forked just before loses it.
+const workerThatMissesOne = `
+	cat >"$DIR/worker" <<'END'
+	trap 'n=x$n; [ "$n" = xx ] && exit' TERM; echo ready >&2; while :; do sleep 0.05; done
+END
+	cat >"$DIR/master" <<'END'
+	trap 'kill -TERM $w' TERM; sh "$DIR/worker" & w=$!
+	while kill -0 $w 2>/dev/null; do wait; sleep 0.05; done; echo helper done
+END
+	trap 'echo service told; exit 0' TERM
+	sh "$DIR/master" gunicorn &
+	while :; do wait; sleep 0.05; done`
+
+func TestRealHelpersChildThatMissesTheFirstTERM(t *testing.T) {
+	u := startInit(t, nil, "1h", "gunicorn", workerThatMissesOne)
+	u.await("^ready")
+	u.signal(syscall.SIGTERM)
+	if got := u.end(); got != 0 {
+		t.Errorf("exit code %d, want 0", got)
+	}
+	if got := u.out.String(); got != "helper done\nservice told\n" {
+		t.Errorf("order: %q\n%s", got, u.seen.String())
+	}
+}
+
 // A helper that was re-parented to us, as gunicorn's new master after USR2 is.
 func TestRealAdoptedHelperFinishesFirst(t *testing.T) {
 	u := startInit(t, nil, "10s", "gunicorn", `

@@ -27,6 +27,8 @@ type kernel interface {
 	// drain sends TERM to the helpers of main whose command line holds word and
 	// calls over, once, when all of them have ended. It gives their pids.
 	drain(main int, word string, over func()) []int
+	// nudge sends TERM to the children of the helpers that drain has told.
+	nudge(main int)
 	// suspend stops the groups of these children and then this process, and says
 	// whether it did: where nobody could wake us again it does not, and wakes the one
 	// that has halted.
@@ -58,7 +60,7 @@ func run(spec Spec, k kernel, caught *Signals, event func(Event)) int {
 		event:   event,
 		// A place for each timer and each drain that can be under way: nobody ever waits
 		// to post.
-		posted: make(chan input, int(killOver)+1+3*len(spec.Services)),
+		posted: make(chan input, int(killOver)+1+4*len(spec.Services)),
 	}
 	// A signal that came before this line is heard before anything is started.
 	for len(caught.forward) > 0 {
@@ -144,6 +146,8 @@ func (r *runner) carryOut(o order) {
 		if len(pids) > 0 {
 			r.event(Draining{o.service, pids})
 		}
+	case nudge:
+		r.kernel.nudge(o.main)
 	case setTimer:
 		r.setTimer(o.timer, o.after)
 	case suspend:

@@ -47,6 +47,8 @@ func (k *fakeKernel) reap() (input, bool) {
 
 func (k *fakeKernel) sendLeft(group int, sig syscall.Signal) { k.note("left %d of %d", sig, group) }
 
+func (k *fakeKernel) nudge(main int) { k.note("nudge %d", main) }
+
 func (k *fakeKernel) suspend([]int, int, syscall.Signal) bool { return true }
 
 func (k *fakeKernel) resume([]int) {}
@@ -98,14 +100,14 @@ func TestStopTakesItsTime(t *testing.T) {
 			spec:       Spec{Services: alone("gunicorn"), Grace: 25 * second},
 			stopsAfter: 3 * time.Millisecond, drainsAfter: 4 * second,
 			signals: []time.Duration{60 * second},
-			want:    []string{"0s start server", "1m0s drain", "1m4s send 15 to 7"},
+			want:    []string{"0s start server", "1m0s drain", "1m1s nudge 7", "1m3s nudge 7", "1m4s send 15 to 7"},
 		},
 		{
 			name:       "a stop delay comes before the drain",
 			spec:       Spec{Services: alone("gunicorn"), Grace: 25 * second, StopDelay: 5 * second},
-			stopsAfter: 0, drainsAfter: second,
+			stopsAfter: 0, drainsAfter: second / 2,
 			signals: []time.Duration{second},
-			want:    []string{"0s start server", "6s drain", "7s send 15 to 7"},
+			want:    []string{"0s start server", "6s drain", "6.5s send 15 to 7"},
 		},
 		{
 			name:       "a service that ignores TERM is killed at the end of the grace period",
@@ -120,7 +122,7 @@ func TestStopTakesItsTime(t *testing.T) {
 			spec:       Spec{Services: alone("gunicorn"), Grace: 25 * second},
 			stopsAfter: -1, drainsAfter: time.Hour,
 			signals: []time.Duration{0},
-			want:    []string{"0s start server", "0s drain", "20s tree 15", "25s tree 9"},
+			want:    []string{"0s start server", "0s drain", "1s nudge 7", "3s nudge 7", "7s nudge 7", "15s nudge 7", "20s tree 15", "25s tree 9"},
 			code:    137,
 		},
 		{
