@@ -72,6 +72,7 @@ func (g guard) dismiss() {
 // gone, kills what is left of those children's process groups and all that descends from
 // them, and gives how many processes that were.
 func Guard(hear io.Reader) int {
+	keepQuiet()
 	children := map[int]process{}
 	var message [4]byte
 	for {

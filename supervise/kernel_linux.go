@@ -54,6 +54,7 @@ func newSystem(caught *Signals) (s *system, err error) {
 		onceStarted: sync.OnceFunc(caught.catchRest),
 	}
 	keepDescriptors()
+	keepQuiet()
 	if s.self != 1 {
 		// Orphans go to the nearest subreaper instead of PID 1 (man 2 prctl). It fails
 		// on no kernel that Go runs on.

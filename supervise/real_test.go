@@ -381,13 +381,56 @@ func awaitCatching(t *testing.T, pid int) {
 	}
 }
 
+// Whoever starts ak-init with signals blocked or ignored, and with descriptors open, does
+// not do so to the service; limits, umask, directory and OOM score are as they were. What
+// prints them is no shell and no Go program, which would change some of it.
 func TestRealChildrenInheritNothing(t *testing.T) {
-	u := startInit(t, nil, "5s", "", `grep -E '^Sig(Blk|Ign)' /proc/self/status; ls /proc/self/fd`)
-	u.end()
-	// ls has the directory itself open as 3.
-	want := "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n0\n1\n2\n3\n"
-	if got := u.out.String(); got != want {
-		t.Errorf("a child sees\n%s\nwant\n%s", got, want)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	around := []string{
+		"bash", "-c", `umask 027; ulimit -Sn 77; cd /usr; exec 9</dev/null; echo 17 >/proc/self/oom_score_adj; exec "$@"`, "bash",
+		"env", "--block-signal", "--ignore-signal", // all of them
+	}
+	if out, err := exec.CommandContext(t.Context(), around[0], append(around[1:], "true")...).CombinedOutput(); err != nil {
+		t.Skipf("env cannot block signals here: %v %s", err, out)
+	}
+	init := []string{self, "5s", ""}
+	nothing := regexp.MustCompile(`^Umask:\t0027\nSigBlk:\t0{16}\nSigIgn:\t0{16}\nMax open files +77 +\d+ .*\n17\n$`)
+	for _, tt := range []struct {
+		name string
+		argv []string
+		want *regexp.Regexp
+		// alone is what it prints without an init: a control, that there is something to see.
+		alone *regexp.Regexp
+	}{
+		{
+			"signals, limits, umask, OOM score",
+			[]string{"grep", "-hE", "^(SigBlk|SigIgn|Umask|Max open files)|^17$", "/proc/self/status", "/proc/self/limits", "/proc/self/oom_score_adj"},
+			nothing, regexp.MustCompile(`SigBlk:\tf.*\nSigIgn:\tf`),
+		},
+		// ls has the directory itself open as 3.
+		{"descriptors", []string{"ls", "/proc/self/fd"}, regexp.MustCompile(`^0\n1\n2\n3\n$`), regexp.MustCompile(`\n9\n`)},
+		{"directory", []string{"readlink", "/proc/self/cwd"}, regexp.MustCompile("^/usr\n$"), regexp.MustCompile("^/usr\n$")},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			seenBy := func(argv []string) string {
+				cmd := exec.CommandContext(t.Context(), argv[0], argv[1:]...)
+				cmd.Env = append(os.Environ(), initRole+"=1")
+				out, err := cmd.Output()
+				if err != nil {
+					t.Fatal(err)
+				}
+				return string(out)
+			}
+			if got := seenBy(slices.Concat(around, tt.argv)); !tt.alone.MatchString(got) {
+				t.Errorf("without an init it sees %q: this test shows nothing", got)
+			}
+			if got := seenBy(slices.Concat(around, init, tt.argv)); !tt.want.MatchString(got) {
+				t.Errorf("a child sees %q, want %s", got, tt.want)
+			}
+		})
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"os/signal"
 	"slices"
 	"syscall"
+	"unsafe"
 )
 
 // Signals holds what has been caught and not yet been acted upon.
@@ -22,10 +23,10 @@ const firstRealTime, lastRealTime = 35, 64
 
 // Catch starts to catch what would end ak-init. It is the first thing that main does:
 // the kernel drops signals with default action for PID 1 (pid_namespaces(7)), and Go's
-// runtime ends PID 1 with code 2 on a TERM that nobody asked for. Each signal costs a
-// round trip between two threads, so those that only a running child can do something
-// with wait for [Run]. What comes in the half millisecond before main, while Go's runtime
-// starts, cannot be caught.
+// runtime ends PID 1 with code 2 on a TERM that nobody asked for. What comes before main is
+// the business of entry, where the binary was linked with it. Each signal costs a round
+// trip between two threads, so those that only a running child can do something with wait
+// for [Run].
 //
 // Never caught: KILL and STOP cannot be; SEGV, BUS, FPE, ILL, ABRT, TRAP and SYS are
 // faults of ak-init itself; URG is how Go's scheduler preempts; PROF and VTALRM are
@@ -43,8 +44,21 @@ func Catch() *Signals {
 // [Run].
 func (s *Signals) Asked() <-chan os.Signal { return s.forward }
 
-// catchDeaths comes before the first child.
-func (s *Signals) catchDeaths() { signal.Notify(s.child, syscall.SIGCHLD) }
+// catchDeaths comes before the first child. A child has every signal that is caught at its
+// default; one that ak-init was started to ignore stays ignored (execve(2)) unless Go
+// catches it, which it does with all but CONT, TSTP, and those that belong to the C library.
+func (s *Signals) catchDeaths() {
+	signal.Notify(s.child, syscall.SIGCHLD)
+	signal.Notify(s.forward, syscall.SIGCONT, syscall.SIGTSTP)
+	for _, n := range libcsOwn() {
+		var byDefault [4]uintptr // struct sigaction of the kernel: all zero is SIG_DFL
+		_, _, _ = syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, n, uintptr(unsafe.Pointer(&byDefault)), 0, 8, 0, 0)
+	}
+}
+
+// libcsOwn are the real-time signals that Go leaves alone; 33 it catches itself
+// (runtime/sigtab_linux_generic.go).
+func libcsOwn() []uintptr { return []uintptr{32, 34} }
 
 // catchRest comes when a child is there to have them. Until then Go's runtime catches
 // these and does nothing (os/signal, Default behavior of signals).
@@ -59,7 +73,7 @@ func atOnce() []os.Signal {
 
 func withAChild() []os.Signal {
 	signals := []os.Signal{
-		syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH, syscall.SIGCONT, syscall.SIGTSTP, syscall.SIGALRM,
+		syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH, syscall.SIGALRM,
 		syscall.SIGIO, syscall.SIGPWR,
 	}
 	for n := firstRealTime; n <= lastRealTime; n++ {
@@ -71,5 +85,5 @@ func withAChild() []os.Signal {
 // Heard tells whether a signal to ak-init is acted upon or handed on. docs/signals.md
 // says what becomes of each, and why.
 func Heard(sig syscall.Signal) bool {
-	return slices.Contains(atOnce(), os.Signal(sig)) || slices.Contains(withAChild(), os.Signal(sig))
+	return sig == syscall.SIGCONT || sig == syscall.SIGTSTP || slices.Contains(atOnce(), os.Signal(sig)) || slices.Contains(withAChild(), os.Signal(sig))
 }

@@ -1,0 +1,146 @@
+//go:build amd64 || arm64
+
+package supervise
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// buildAtEntry builds this test once more, as an init that begins at entry.
+func buildAtEntry(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "init")
+	cmd := exec.CommandContext(t.Context(), "go", "test", "-c", "-ldflags=-E ak-init/supervise.entry", "-o", path, ".")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("go test -c: %v\n%s", err, out)
+	}
+	return path
+}
+
+// A signal to PID 1 before main: it may neither be lost, in which case the service runs
+// and ends with 9, nor be Go's to end with 2.
+func TestEntry(t *testing.T) {
+	path := buildAtEntry(t)
+	afterFirst := func(p *traced) {
+		p.toSystemCall()
+		if got := p.systemCall(); got != unix.SYS_RT_SIGACTION {
+			t.Fatalf("system call %d, want rt_sigaction, %d", got, unix.SYS_RT_SIGACTION)
+		}
+		p.toSystemCall() // and out of it
+	}
+	afterFourth := func(p *traced) {
+		for range 4 {
+			afterFirst(p)
+		}
+	}
+	// Go starts its second thread when its handlers are there, and before main.
+	inGo := func(p *traced) {
+		for p.toSystemCall(); p.systemCall() != unix.SYS_CLONE; p.toSystemCall() {
+			p.toSystemCall()
+		}
+	}
+	for name, tt := range map[string]struct {
+		until func(*traced)
+		sig   syscall.Signal
+		want  int
+	}{
+		"TERM after one system call": {afterFirst, syscall.SIGTERM, 143},
+		"TERM before Go":             {afterFourth, syscall.SIGTERM, 143},
+		"INT before Go":              {afterFourth, syscall.SIGINT, 130},
+		"QUIT before Go":             {afterFourth, syscall.SIGQUIT, 131},
+		"HUP before Go":              {afterFourth, syscall.SIGHUP, 9},
+		"TERM before main":           {inGo, syscall.SIGTERM, 143},
+		"INT before main":            {inGo, syscall.SIGINT, 130},
+		"HUP before main":            {inGo, syscall.SIGHUP, 9},
+	} {
+		t.Run(name, func(t *testing.T) {
+			runtime.LockOSThread() // only the thread that starts a process traces it (ptrace(2))
+			defer runtime.UnlockOSThread()
+			p := startTraced(t, path, "5s", "", "sh", "-c", "exit 9")
+			tt.until(p)
+			if got := p.end(tt.sig); got != tt.want {
+				t.Errorf("exit code %d, want %d", got, tt.want)
+			}
+			if started := strings.Contains(p.said.String(), "Started"); started != (tt.want == 9) {
+				t.Errorf("a service was started: %t\n%s", started, p.said.String())
+			}
+		})
+	}
+}
+
+// traced is PID 1 of a new namespace, stopped by ptrace.
+type traced struct {
+	*exec.Cmd
+	t    *testing.T
+	said bytes.Buffer
+}
+
+// startTraced starts an init that stands still when execve is done.
+func startTraced(t *testing.T, argv ...string) *traced {
+	t.Helper()
+	p := &traced{Cmd: exec.CommandContext(t.Context(), argv[0], argv[1:]...), t: t}
+	p.Env = append(os.Environ(), initRole+"=1")
+	p.Stderr = &p.said
+	p.SysProcAttr = &syscall.SysProcAttr{Ptrace: true, Cloneflags: syscall.CLONE_NEWPID}
+	if err := p.Start(); err != nil {
+		t.Skipf("no traced process in a PID namespace to be had here: %v", err)
+	}
+	t.Cleanup(func() { _ = p.Process.Kill() }) // it has ended, unless the test failed
+	p.awaitTrap()
+	return p
+}
+
+// toSystemCall goes on until the process enters a system call, or leaves it.
+func (p *traced) toSystemCall() {
+	p.t.Helper()
+	if err := syscall.PtraceSyscall(p.Process.Pid, 0); err != nil {
+		p.t.Fatal(err)
+	}
+	p.awaitTrap()
+}
+
+func (p *traced) awaitTrap() {
+	p.t.Helper()
+	var status syscall.WaitStatus
+	_, err := syscall.Wait4(p.Process.Pid, &status, 0, nil)
+	if err != nil || !status.Stopped() || status.StopSignal() != syscall.SIGTRAP {
+		p.t.Fatalf("the process has not stopped: %v, status %#x", err, status)
+	}
+}
+
+// systemCall gives the number of the one that the process stands in (proc_pid_syscall(5)).
+func (p *traced) systemCall() (n int) {
+	p.t.Helper()
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/syscall", p.Process.Pid))
+	if err == nil {
+		_, err = fmt.Sscan(string(raw), &n)
+	}
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return n
+}
+
+// end sends a signal, lets the process run, and gives its exit code.
+func (p *traced) end(sig syscall.Signal) int {
+	p.t.Helper()
+	if err := syscall.Kill(p.Process.Pid, sig); err != nil {
+		p.t.Fatal(err)
+	}
+	if err := syscall.PtraceDetach(p.Process.Pid); err != nil {
+		p.t.Fatal(err)
+	}
+	_ = p.Wait() // its exit code says all
+	return p.ProcessState.ExitCode()
+}

@@ -1,0 +1,7 @@
+//go:build !quiet
+
+package supervise
+
+// keepQuiet does nothing in a build without the tag quiet: Go's own watchman wakes an idle
+// process once a minute.
+func keepQuiet() {}
