@@ -138,6 +138,8 @@ func TestContainer(t *testing.T) {
 			t.Errorf("it says %s", out)
 		}
 	})
+	t.Run("both services under one init", func(t *testing.T) { d.in(t).both() })
+	t.Run("out of memory is said", func(t *testing.T) { d.in(t).outOfMemory() })
 	t.Run("/tmp missing is made", func(t *testing.T) {
 		d := d.in(t)
 		name := d.start("--ipc", "none", "--user", "0", "-e", "TMPDIR=/tmp")
@@ -191,6 +193,35 @@ func (d docker) serve(tmpfs string) {
 	}
 	if code := d.run("inspect", "-f", "{{.State.ExitCode}}", name); code != "0" {
 		d.t.Errorf("exit code %s, want the server's 0\n%s", code, d.logs(name))
+	}
+}
+
+// both starts server and worker in one container and stops them.
+func (d docker) both() {
+	d.t.Helper()
+	name := d.run("run", "-d", "--network", "none", "--read-only", "--user", "65534:65534", "--tmpfs", "/tmp", "-e", "TMPDIR=/tmp",
+		"--health-interval", "1s", "--health-start-period", "0s", d.image, "all")
+	d.t.Cleanup(func() { d.run("rm", "-f", name) })
+	d.awaitHealth(name, "healthy")
+	if out := d.run("exec", name, "/ak-init", "status"); !strings.Contains(out, "ak-init "+version+" all, pid 1, ") || !strings.Contains(out, "\nworker   ready") {
+		d.t.Errorf("status says\n%s", out)
+	}
+	d.run("stop", "-t", "20", name)
+	if code := d.run("inspect", "-f", "{{.State.ExitCode}}", name); code != "0" {
+		d.t.Errorf("exit code %s\n%s", code, d.logs(name))
+	}
+}
+
+// outOfMemory starts a server that takes more than the container may have.
+func (d docker) outOfMemory() {
+	d.t.Helper()
+	name := d.start("--memory", "100m", "--user", "0", "-e", "STANDIN_SERVER_HOG=1")
+	code := d.run("wait", name)
+	if d.run("inspect", "-f", "{{.State.OOMKilled}}", name) != "true" {
+		d.t.Skip("this daemon limits no memory")
+	}
+	if out := d.logs(name); code != "137" || !strings.Contains(out, `"signal":"SIGKILL"`) || !strings.Contains(out, `"why":"out of memory"`) {
+		d.t.Errorf("exit code %s, and it says\n%s", code, out)
 	}
 }
 

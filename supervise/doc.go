@@ -1,5 +1,6 @@
 // Package supervise starts the processes of one container, forwards signals to
-// them, reaps them and stops them. It knows processes and nothing of authentik.
+// them, reaps them, starts them again and stops them. It knows processes and nothing of
+// authentik.
 //
 // # Promises
 //
@@ -10,28 +11,45 @@
 //     no signal can reach a pid that the kernel has given to somebody else, and a
 //     child that dies at once cannot be reaped before it is known.
 //   - The exit code is the service's own; 128+n when signal n ended it; 127 when
-//     its program is not there, 126 when it cannot be executed.
+//     its program is not there, 126 when it cannot be executed. Of several services
+//     that of the first that did not end well.
 //   - TERM, INT and QUIT start the stop sequence below; a second one kills at
-//     once. Every other signal that is caught goes to the running child alone.
-//   - Idle is idle: nothing polls, no timer runs while a service serves.
+//     once. Every other signal that is caught goes to the main child alone.
+//   - Children get default signal dispositions, an empty mask, descriptors 0 to 2 and
+//     nothing else that ak-init has changed for itself.
+//   - Whoever sits at the terminal has it: a child that is to be in the foreground is
+//     made so, and a stop there (Ctrl-Z) stops us as well, for the shell to see.
+//   - Should we be killed, a second process, the guard, ends our children. As PID 1 the
+//     kernel does.
+//   - Idle is idle: nothing polls, no timer runs while services serve.
 //
-// # States
+// # States of a run
 //
-//	idle ──▶ stepping ──▶ serving ──exit──────────────┐
-//	 │          │            │ stop signal            │
-//	 │          │            ▼                        │
-//	 │          │        delaying   --stop-delay      │
-//	 │          │            ▼                        ▼
-//	 │          │        draining   TERM to the    sweeping ──no child left──▶ done
-//	 │          │            │      helpers named  (TERM to                      ▲
-//	 │          │            ▼      in Drain       what is                       │
-//	 │          └──────▶ stopping   TERM to the    left)                         │
-//	 │                       │      main child        ▲  │                       │
-//	 │                       └──exit──────────────────┘  │                       │
-//	 │       second stop signal, or grace period over ──▶ killing ──no child────▶┤
-//	 └── stop signal before anything ran ────────────────────────────────────────┘
+//	idle ──▶ stepping ──▶ serving ──a service ends for good──┐
+//	 │          │            │ stop signal                   │
+//	 │          │            ▼                               │
+//	 │          │        delaying   --stop-delay             │
+//	 │          │            ▼                               ▼
+//	 │          └──────▶ stopping ◀──others still run── (all gone?)
+//	 │                       │      one service after another,   │
+//	 │                       │      the last started first       │
+//	 │                       └──all gone──▶ sweeping ◀───────────┘
+//	 │                                      (TERM to what they left)
+//	 │       second stop signal, or             │      │
+//	 │       grace period over ────▶ killing    │      └──no child left──▶ done
+//	 │                                  └───────┴──no child left─────────▶  ▲
+//	 └── stop signal before anything ran ───────────────────────────────────┘
 //
-// At four fifths of the grace period whatever still runs in delaying, draining or
-// stopping gets TERM, the whole tree of it, so that it can put its work away
+// # Life of a service
+//
+//	waiting ──▶ up ──exit, to be started again──▶ resting ──delay over──▶ up
+//	             │ its turn to stop                  │ stop
+//	             ▼                                   ▼
+//	          draining ──helpers gone──▶ told ──▶ gone
+//
+// In draining the helpers that its Drain names are told to end, and their children once
+// more after 1, 2, 4... seconds; told is TERM to the service itself. Each service has its
+// share of the time to stop before the next begins; at four fifths of the grace period
+// whatever still runs gets TERM, the whole tree of it, so that it can put its work away
 // before SIGKILL takes it.
 package supervise

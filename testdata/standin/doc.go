@@ -39,6 +39,7 @@
 //
 //	STANDIN_RECORD           directory for ROLE-PID.json and events (see recorder)
 //	STANDIN_SERVER_EXIT      code with which the server exits once it is healthy
+//	STANDIN_SERVER_HOG       set: the server takes memory, once it is healthy, until killed
 //	STANDIN_GUNICORN_DELAY   time that gunicorn boots (database, migrations)
 //	STANDIN_GUNICORN_EXIT    code with which gunicorn exits at once
 //	STANDIN_WORKER_DELAY     time that the worker boots

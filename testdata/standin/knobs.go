@@ -35,6 +35,9 @@ func knobCode(name string) (code int, set bool) {
 	return code, true
 }
 
+// knob tells whether a variable is set.
+func knob(name string) bool { return os.Getenv(name) != "" }
+
 // listenHTTP is listen.http; authentik/lib/default.yml has the default.
 func listenHTTP() string {
 	if address := os.Getenv("AUTHENTIK_LISTEN__HTTP"); address != "" {

@@ -50,6 +50,10 @@ func serve(rec *recorder) int {
 	go s.pollUntilAlive(healthy)
 
 	code, leaves := knobCode("STANDIN_SERVER_EXIT")
+	if knob("STANDIN_SERVER_HOG") {
+		go hog(healthy)
+		leaves = false
+	}
 	if !leaves {
 		healthy = nil
 	}
@@ -131,5 +135,17 @@ func (s *server) pollUntilAlive(alive chan<- struct{}) {
 			close(alive)
 			return
 		}
+	}
+}
+
+// hog takes memory, and writes to it, until it is killed.
+func hog(healthy <-chan struct{}) {
+	<-healthy
+	for all := [][]byte(nil); ; {
+		page := make([]byte, 1<<20)
+		for i := range page {
+			page[i] = byte(len(all))
+		}
+		all = append(all, page)
 	}
 }
