@@ -125,7 +125,9 @@ func (l *logger) event(e supervise.Event) {
 	case supervise.RestartsExhausted:
 		l.error("given up: it ended too soon too often", str("role", e.Command.Name), num("ended_soon", e.Quick))
 	case supervise.OrphanReaped:
-		l.write(l.orphans, "orphan reaped", append(ending(e.Status), num("child", e.PID))...)
+		if l.core.Enabled(l.orphans) { // there may be thousands at a time
+			l.write(l.orphans, "orphan reaped", append(ending(e.Status), num("child", e.PID))...)
+		}
 	case supervise.Forwarded:
 		l.info("signal forwarded", str("signal", signalName(e.Signal)), str("sent", signalName(e.Sent)), num("child", e.PID))
 	case supervise.Unheard:

@@ -175,7 +175,7 @@ func parse(args, environ []string) (options, error) {
 	o := options{env: asMap(environ), fromFile: map[string]string{}, given: map[string]string{}}
 	fs := flagSet(&o)
 	if err := o.words(fs, args); err != nil {
-		return o, usageError(err)
+		return o, o.usageError(err)
 	}
 	if help, _ := fs.GetBool("help"); help {
 		o.command, o.args = "help", nil
@@ -228,11 +228,16 @@ func (o *options) words(fs *pflag.FlagSet, args []string) error {
 	return err
 }
 
-func usageError(err error) error {
-	if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok {
-		return refuse(exitUsage, fmt.Errorf("%w; \"ak-init help\" lists the flags, and what is meant for the worker itself goes behind \"--\"", unknown))
+func (o *options) usageError(err error) error {
+	unknown, ok := errors.AsType[*pflag.NotExistError](err)
+	if !ok {
+		return refuse(exitUsage, err)
 	}
-	return refuse(exitUsage, err)
+	hint := map[string]string{
+		"worker": `, and what is meant for the worker itself goes behind "--"`,
+		"run":    ", and those of the program go behind it",
+	}[o.command]
+	return refuse(exitUsage, fmt.Errorf("%w; \"ak-init help\" lists the flags%s", unknown, hint))
 }
 
 // twins sets every flag that is not decided yet from its twin in env. An empty value
