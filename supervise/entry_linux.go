@@ -12,12 +12,12 @@ package supervise
 // (pid_namespaces(7)), and the container runtime waits in vain. From there to [Catch] Go
 // ends PID 1 with code 2. So TERM, INT and QUIT get a handler before Go's first
 // instruction, which ends the process with 128 + signal: nothing has been started or
-// prepared. HUP, which asks for a reload of what is not there yet, is ignored.
+// prepared. HUP is left alone: whether it was ignored, as by nohup(1), is of interest later.
 //
 // Go's runtime takes over from there (runtime/signal_unix.go). initsig remembers the
 // handler that it replaces, and dieFromSignal, the end of a TERM or INT that nobody has
-// asked for, calls it. HUP it leaves ignored until Catch. A QUIT between initsig and
-// Catch is lost to us: the runtime prints a trace and ends with 2.
+// asked for, calls it. A QUIT between initsig and Catch is lost to us: the runtime prints
+// a trace and ends with 2.
 //
 // Blocking the signals would not do: Go unblocks what would end it, before its own
 // handlers are there (minitSignalMask, blockableSig).

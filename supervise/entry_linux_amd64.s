@@ -3,7 +3,6 @@
 #define SYS_rt_sigaction 13
 #define SYS_exit_group 231
 
-#define SIGHUP 1
 #define SIGINT 2
 #define SIGQUIT 3
 #define SIGTERM 15
@@ -16,15 +15,11 @@ DATA ends<>+8(SB)/8, $SA_RESTORER
 DATA ends<>+16(SB)/8, $end<>(SB)
 GLOBL ends<>(SB), RODATA, $32
 
-#define SIG_IGN 1
-DATA ignored<>+0(SB)/8, $SIG_IGN
-GLOBL ignored<>(SB), RODATA|NOPTR, $32
-
 // rt_sigaction(sig, &action, NULL, 8): 8 bytes are the kernel's set of signals. It fails
 // on no signal that is used here.
-#define SIGACTION(sig, action) \
+#define SIGACTION(sig) \
 	MOVL	$sig, DI \
-	LEAQ	action(SB), SI \
+	LEAQ	ends<>(SB), SI \
 	XORL	DX, DX \
 	MOVL	$8, R10 \
 	MOVL	$SYS_rt_sigaction, AX \
@@ -35,10 +30,9 @@ GLOBL ignored<>(SB), RODATA|NOPTR, $32
 // SP points at argc, as execve left it. _rt0_amd64 (Go's runtime/asm_amd64.s) looks at
 // nothing else, so that every other register is free.
 TEXT ·entry(SB),NOSPLIT|NOFRAME,$0-0
-	SIGACTION(SIGTERM, ends<>)
-	SIGACTION(SIGINT, ends<>)
-	SIGACTION(SIGQUIT, ends<>)
-	SIGACTION(SIGHUP, ignored<>)
+	SIGACTION(SIGTERM)
+	SIGACTION(SIGINT)
+	SIGACTION(SIGQUIT)
 	JMP	_rt0_amd64_linux(SB)
 
 // end is a signal handler: DI is the signal, the stack may be any.

@@ -3,7 +3,6 @@
 #define SYS_rt_sigaction 134
 #define SYS_exit_group 94
 
-#define SIGHUP 1
 #define SIGINT 2
 #define SIGQUIT 3
 #define SIGTERM 15
@@ -12,15 +11,11 @@
 DATA ends<>+0(SB)/8, $end<>(SB)
 GLOBL ends<>(SB), RODATA, $32
 
-#define SIG_IGN 1
-DATA ignored<>+0(SB)/8, $SIG_IGN
-GLOBL ignored<>(SB), RODATA|NOPTR, $32
-
 // rt_sigaction(sig, &action, NULL, 8): 8 bytes are the kernel's set of signals. It fails
 // on no signal that is used here.
-#define SIGACTION(sig, action) \
+#define SIGACTION(sig) \
 	MOVD	$sig, R0 \
-	MOVD	$action(SB), R1 \
+	MOVD	$ends<>(SB), R1 \
 	MOVD	$0, R2 \
 	MOVD	$8, R3 \
 	MOVD	$SYS_rt_sigaction, R8 \
@@ -31,10 +26,9 @@ GLOBL ignored<>(SB), RODATA|NOPTR, $32
 // RSP points at argc, as execve left it. _rt0_arm64 (Go's runtime/asm_arm64.s) looks at
 // nothing else, so that every other register is free.
 TEXT ·entry(SB),NOSPLIT|NOFRAME,$0-0
-	SIGACTION(SIGTERM, ends<>)
-	SIGACTION(SIGINT, ends<>)
-	SIGACTION(SIGQUIT, ends<>)
-	SIGACTION(SIGHUP, ignored<>)
+	SIGACTION(SIGTERM)
+	SIGACTION(SIGINT)
+	SIGACTION(SIGQUIT)
 	B	_rt0_arm64_linux(SB)
 
 // end is a signal handler: R0 is the signal, the stack may be any.

@@ -39,8 +39,8 @@ func TestEntry(t *testing.T) {
 		}
 		p.toSystemCall() // and out of it
 	}
-	afterFourth := func(p *traced) {
-		for range 4 {
+	afterThird := func(p *traced) {
+		for range 3 {
 			afterFirst(p)
 		}
 	}
@@ -56,13 +56,11 @@ func TestEntry(t *testing.T) {
 		want  int
 	}{
 		"TERM after one system call": {afterFirst, syscall.SIGTERM, 143},
-		"TERM before Go":             {afterFourth, syscall.SIGTERM, 143},
-		"INT before Go":              {afterFourth, syscall.SIGINT, 130},
-		"QUIT before Go":             {afterFourth, syscall.SIGQUIT, 131},
-		"HUP before Go":              {afterFourth, syscall.SIGHUP, 9},
+		"TERM before Go":             {afterThird, syscall.SIGTERM, 143},
+		"INT before Go":              {afterThird, syscall.SIGINT, 130},
+		"QUIT before Go":             {afterThird, syscall.SIGQUIT, 131},
 		"TERM before main":           {inGo, syscall.SIGTERM, 143},
 		"INT before main":            {inGo, syscall.SIGINT, 130},
-		"HUP before main":            {inGo, syscall.SIGHUP, 9},
 	} {
 		t.Run(name, func(t *testing.T) {
 			runtime.LockOSThread() // only the thread that starts a process traces it (ptrace(2))
@@ -72,8 +70,8 @@ func TestEntry(t *testing.T) {
 			if got := p.end(tt.sig); got != tt.want {
 				t.Errorf("exit code %d, want %d", got, tt.want)
 			}
-			if started := strings.Contains(p.said.String(), "Started"); started != (tt.want == 9) {
-				t.Errorf("a service was started: %t\n%s", started, p.said.String())
+			if strings.Contains(p.said.String(), "Started") {
+				t.Errorf("a service was started\n%s", p.said.String())
 			}
 		})
 	}
