@@ -160,3 +160,19 @@ func TestRealAllUnderLoad(t *testing.T) {
 	}
 	s.nothingLeft()
 }
+
+// Should ak-init be killed outside PID 1, the server and gunicorn, which is the server's
+// child and would go on without it, end too.
+func TestRealNothingOutlivesAKilledAkInit(t *testing.T) {
+	t.Parallel()
+	s := newRealScene(t)
+	r := s.start("server")
+	s.awaitHealth(0, "--started")
+	if len(s.masters()) != 1 {
+		t.Fatalf("gunicorn does not run: %v", s.leftovers())
+	}
+	r.signal(syscall.SIGKILL)
+	s.await("the end of all of it", func() bool { return len(s.leftovers()) == 0 })
+	r.exitCode()
+	s.await("the guard's line", func() bool { return strings.Contains(r.logs.String(), "ak-init was killed, and so are its children") })
+}

@@ -14,13 +14,14 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"ak-init/supervise"
 	"ak-init/testdata/standin/layout"
 )
 
 // TestMain makes this test binary ak-init itself when it is called by that name, so
 // that what the tests run is what they were built from, race detector included.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"ak-init": main})
+	testscript.Main(m, map[string]func(){"ak-init": main, supervise.GuardName: main})
 }
 
 // TestScript runs testdata/script/*.txtar: bad input, and what is printed.
