@@ -13,15 +13,15 @@ import (
 	"testing"
 	"time"
 
-	"ak-init/supervise"
-
 	"github.com/google/go-cmp/cmp"
+
+	"ak-init/supervise"
 )
 
 // status asks once.
-func (s *scene) status(words ...string) []status {
+func (s *scene) status() []status {
 	s.t.Helper()
-	cmd := exec.CommandContext(s.t.Context(), s.akInit, append([]string{"status", "--output", "json"}, words...)...)
+	cmd := exec.CommandContext(s.t.Context(), s.akInit, "status", "--output", "json")
 	cmd.Env = s.env
 	out, err := cmd.Output()
 	if err != nil {

@@ -307,21 +307,14 @@ func (o *options) validate() error {
 	return nil
 }
 
+// commandFaults judges the words.
 func (o *options) commandFaults() []error {
-	if o.command == "healthcheck" {
-		o.question = cmp.Or(o.question, health.Live)
-	} else if strings.HasPrefix(o.given[string(o.question)], "--") {
-		// A twin in the container's environment is meant for its health checks.
-		return []error{fmt.Errorf("--%s is a question for healthcheck, not for %s", o.question, o.command)}
-	}
-	if o.watch && o.command != "status" && strings.HasPrefix(o.given["watch"], "--") { // dramatiq has a flag of that name
-		return []error{errors.New("--watch is for status; what is meant for the worker itself goes behind \"--\"")}
-	}
+	words := strings.Join(o.args, " ")
 	switch o.command {
 	case "server", "worker", "all", "bash", "manage", "version", "help":
 	case "healthcheck", "status":
 		if len(o.args) > 1 || len(o.args) == 1 && o.args[0] != "server" && o.args[0] != "worker" {
-			return []error{fmt.Errorf("%s takes server, worker or nothing, not %q", o.command, strings.Join(o.args, " "))}
+			return []error{fmt.Errorf("%s takes server, worker or nothing, not %q", o.command, words)}
 		}
 	case "run":
 		if len(o.args) == 0 || o.args[0] == "" {
@@ -330,7 +323,22 @@ func (o *options) commandFaults() []error {
 	default:
 		return []error{fmt.Errorf("unknown command %q: %s", o.command, knownCommands)}
 	}
-	return nil
+	return o.strayFlags()
+}
+
+// strayFlags are those of another command. A twin in the container's environment is meant
+// for that one.
+func (o *options) strayFlags() (faults []error) {
+	byFlag := func(name string) bool { return strings.HasPrefix(o.given[name], "--") }
+	if o.command == "healthcheck" {
+		o.question = cmp.Or(o.question, health.Live)
+	} else if byFlag(string(o.question)) {
+		faults = append(faults, fmt.Errorf("--%s is a question for healthcheck, not for %s", o.question, o.command))
+	}
+	if o.command != "status" && byFlag("watch") { // dramatiq has a flag of that name
+		faults = append(faults, errors.New("--watch is for status; what is meant for the worker itself goes behind \"--\""))
+	}
+	return faults
 }
 
 func (o *options) flagFaults() (faults []error) {

@@ -30,6 +30,32 @@ func show(p plan, output string, w io.Writer) error {
 		}
 		_, _ = fmt.Fprintln(t, what+"\t"+value) // t keeps the first error
 	}
+	showSurroundings(row, p)
+	for _, s := range p.Steps {
+		showProcess(row, s)
+	}
+	for _, s := range p.Services {
+		showService(row, s)
+	}
+	for _, line := range p.Signals.lines() {
+		row("signals", line, "")
+	}
+	row("restart", string(p.Restart.Policy), "")
+	row("grace period", p.GracePeriod, "stop delay "+p.StopDelay)
+	if p.Socket != "" {
+		row("asked through", p.Socket, "")
+	}
+	for _, warning := range p.Warnings {
+		row("warning", warning, "")
+	}
+	return t.Flush()
+}
+
+// rows writes one row: what it is, its value, and why.
+type rows func(what, value, why string)
+
+// showSurroundings is what all children share.
+func showSurroundings(row rows, p plan) {
 	row("command", p.Command, "")
 	if p.Layout.Root != "" {
 		row("release", p.Release, "authentik "+p.Layout.Version)
@@ -53,27 +79,9 @@ func show(p plan, output string, w io.Writer) error {
 			row("remove", s.StalePIDFile, "if an earlier run left it")
 		}
 	}
-	for _, s := range p.Steps {
-		showProcess(row, s)
-	}
-	for _, s := range p.Services {
-		showService(row, s)
-	}
-	for _, line := range p.Signals.lines() {
-		row("signals", line, "")
-	}
-	row("restart", string(p.Restart.Policy), "")
-	row("grace period", p.GracePeriod, "stop delay "+p.StopDelay)
-	if p.Socket != "" {
-		row("asked through", p.Socket, "")
-	}
-	for _, warning := range p.Warnings {
-		row("warning", warning, "")
-	}
-	return t.Flush()
 }
 
-func showProcess(row func(what, value, why string), c process) {
+func showProcess(row rows, c process) {
 	why := c.Path
 	if c.Optional {
 		why += ", its failure is ignored"
@@ -84,7 +92,7 @@ func showProcess(row func(what, value, why string), c process) {
 	}
 }
 
-func showService(row func(what, value, why string), s servicePlan) {
+func showService(row rows, s servicePlan) {
 	showProcess(row, s.process)
 	if s.ModeFile != "" {
 		row("mode file", s.ModeFile, "")

@@ -37,7 +37,7 @@ func showStatus(o options, caught *supervise.Signals, stdout *os.File) error {
 			fmt.Fprintln(&page, "ak-init:", oneLine(err))
 		}
 		if _, err := io.WriteString(stdout, home+page.String()); err != nil {
-			return nil //nolint:nilerr // nobody looks any more
+			return nil // nobody looks any more
 		}
 		select {
 		case <-tick.C:

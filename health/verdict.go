@@ -75,15 +75,8 @@ func judge(q Question, s seen) Answer {
 		a.Reason = s.probe.Error()
 	}
 	switch a.Phase {
-	case Resting:
-		// It is started again already: nothing would be won by a restart from without.
-		a.Healthy = q == Live
-		a.Reason = "it has ended, and will be started again"
-	case Preparing, Waiting, Migrating, Starting:
-		a.Healthy = q == Live
-		if a.Reason == "" {
-			a.Reason = notAnswered
-		}
+	case Serving:
+		a.Healthy = true
 	case Stopping:
 		a.Healthy = q == Live || q == Started && s.wasReady
 		a.Reason = "it was told to stop"
@@ -95,8 +88,13 @@ func judge(q Question, s seen) Answer {
 		if s.failing >= time.Second {
 			a.Reason = fmt.Sprintf("%s, for %s now", a.Reason, s.failing.Round(time.Second))
 		}
-	default:
-		a.Healthy = true
+	case Resting:
+		// It is started again already: nothing would be won by a restart from without.
+		a.Healthy = q == Live
+		a.Reason = "it has ended, and will be started again"
+	default: // on the way to be ready
+		a.Healthy = q == Live
+		a.Reason = cmp.Or(a.Reason, notAnswered)
 	}
 	return a
 }

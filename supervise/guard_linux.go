@@ -60,11 +60,7 @@ func (g guard) dismiss() {
 		return
 	}
 	_ = syscall.Kill(g.pid, syscall.SIGKILL) // our child, not reaped: its pid is its own
-	for {
-		if _, err := syscall.Wait4(g.pid, nil, 0, nil); err != syscall.EINTR {
-			break
-		}
-	}
+	await(g.pid)
 	_ = unix.Close(g.tell)
 }
 
@@ -100,7 +96,7 @@ func Guard(hear io.Reader) int {
 // killRounds bounds the looks of a guard.
 const killRounds = 100
 
-func killFamilies(children map[int]process) int {
+func killFamilies(children map[int]process) (killed int) {
 	all, err := everybody()
 	if err != nil {
 		for pid := range children {
@@ -108,25 +104,27 @@ func killFamilies(children map[int]process) int {
 		}
 		return 0
 	}
-	family := map[int]bool{}
+	family := all.families(children)
 	for _, r := range all {
-		known, ours := children[r.group]
-		if !ours {
-			known, ours = children[r.pid]
-		}
-		// A group's leader that began later has the same number, not the same group.
-		if leader := all[known.pid]; ours && (leader.pid == 0 || known.start == 0 || leader.process == known) {
-			family[r.pid] = true
-		}
-	}
-	killed := 0
-	for _, r := range all {
-		if !all.within(r, family) || r.zombie {
-			continue
-		}
-		if sendExactly(r.process, syscall.SIGKILL) == nil {
+		if !r.zombie && all.within(r, family) && sendExactly(r.process, syscall.SIGKILL) == nil {
 			killed++
 		}
 	}
 	return killed
+}
+
+// families are the members of these children's process groups. A group whose leader began
+// later than the child has the same number, and is not the same group.
+func (all census) families(children map[int]process) map[int]bool {
+	family := map[int]bool{}
+	for _, r := range all {
+		for _, pid := range []int{r.pid, r.group} {
+			child, ours := children[pid]
+			leader, lives := all[pid]
+			if ours && (!lives || child.start == 0 || leader.process == child) {
+				family[r.pid] = true
+			}
+		}
+	}
+	return family
 }

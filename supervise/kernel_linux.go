@@ -179,6 +179,15 @@ func (s *system) reap() (in input, childless bool) {
 	}
 }
 
+// await reaps one child of ours, which is about to end.
+func await(pid int) {
+	for {
+		if _, err := syscall.Wait4(pid, nil, 0, nil); err != syscall.EINTR {
+			return
+		}
+	}
+}
+
 // exit is the end of a process, with what is known of it if it is a child of our own.
 func (s *system) exit(pid int, status syscall.WaitStatus, maxRSS int64) exited {
 	exit := exited{pid: pid, status: status, maxRSS: maxRSS}

@@ -207,10 +207,7 @@ func newMachine(spec Spec, jitter func() float64) machine {
 func (m *machine) feed(in input) []order {
 	switch in := in.(type) {
 	case begun:
-		if m.state != idle {
-			return nil // stopped before it began
-		}
-		return m.startNext()
+		return m.begin()
 	case started:
 		return m.started(in.who, in.pid)
 	case failed:
@@ -226,11 +223,17 @@ func (m *machine) feed(in input) []order {
 	case expired:
 		return m.expired(in.timer)
 	case drained:
-		if s := &m.services[in.who]; s.life == draining && m.state == stopping {
-			return m.term(s)
-		}
+		return m.drained(in.who)
+	default:
+		return nil
 	}
-	return nil
+}
+
+func (m *machine) begin() []order {
+	if m.state != idle {
+		return nil // stopped before it began
+	}
+	return m.startNext()
 }
 
 // inStep tells a step from the services.

@@ -91,9 +91,11 @@ func TestMachine(t *testing.T) {
 		{begun{}, []string{"start server"}},
 		{started{0, 7}, []string{"emit supervise.Started"}},
 	}
-	startBoth := append(startServer[:1:1],
-		move{started{0, 7}, []string{"emit supervise.Started", "start worker"}},
-		move{started{1, 8}, []string{"emit supervise.Started"}})
+	startBoth := []move{
+		startServer[0],
+		{started{0, 7}, []string{"emit supervise.Started", "start worker"}},
+		{started{1, 8}, []string{"emit supervise.Started"}},
+	}
 	onFailure := Restart{Policy: OnFailure, Limit: 3, Soon: 10 * time.Second, First: time.Second, Max: time.Minute, Healthy: time.Minute}
 	tests := []struct {
 		name  string

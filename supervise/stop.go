@@ -109,6 +109,13 @@ func (m *machine) nudge(who int) []order {
 	return []order{nudge{s.pid}, setTimer{timer{nudgeDue, who}, firstNudge << s.nudges}}
 }
 
+func (m *machine) drained(who int) []order {
+	if s := &m.services[who]; s.life == draining && m.state == stopping {
+		return m.term(s)
+	}
+	return nil
+}
+
 func (m *machine) term(s *service) []order {
 	s.life = told
 	sig := m.stopSignal()
@@ -131,35 +138,53 @@ func (m *machine) stopSignal() syscall.Signal {
 	return syscall.SIGTERM
 }
 
+// expired is a deadline that has come. What it was set for may have come about already.
 func (m *machine) expired(t timer) []order {
-	switch {
-	case t.kind == delayOver && m.state == delaying:
-		return m.takeTurns(m.spec.StopDelay)
-	case t.kind == turnOver && m.state == stopping && m.turn > 0 && m.whose(m.turn-1) == t.who:
-		return m.nextTurn()
-	case t.kind == restOver:
+	switch t.kind {
+	case restOver:
 		return m.again(t.who)
-	case t.kind == nudgeDue:
+	case nudgeDue:
 		return m.nudge(t.who)
-	case t.kind == graceNearlyOver && m.state < sweeping:
-		m.state, m.turn = stopping, len(m.services)
-		for i := range m.services {
-			if s := &m.services[i]; s.pid != 0 {
-				s.life = told
-			}
+	case delayOver:
+		if m.state == delaying {
+			return m.takeTurns(m.spec.StopDelay)
 		}
-		return []order{sendTree{syscall.SIGTERM, func(n int) Event { return GraceNearlyOver{n} }}}
-	case t.kind == graceOver && m.state < killing:
+	case turnOver:
+		if m.state == stopping && m.turn > 0 && m.whose(m.turn-1) == t.who {
+			return m.nextTurn()
+		}
+	case graceNearlyOver:
+		return m.graceNearlyOver()
+	case graceOver:
 		return m.kill("grace period over")
-	case t.kind == killOver && m.state == killing:
-		m.state = done
-		if m.code == 0 && len(m.running()) > 0 {
-			m.code = 128 + int(syscall.SIGKILL)
-		}
-		return []order{emit{GaveUp{}}}
-	default:
-		return nil // what it was set for has come about already
+	case killOver:
+		return m.giveUp()
 	}
+	return nil
+}
+
+func (m *machine) graceNearlyOver() []order {
+	if m.state >= sweeping {
+		return nil
+	}
+	m.state, m.turn = stopping, len(m.services)
+	for i := range m.services {
+		if s := &m.services[i]; s.pid != 0 {
+			s.life = told
+		}
+	}
+	return []order{sendTree{syscall.SIGTERM, func(n int) Event { return GraceNearlyOver{n} }}}
+}
+
+func (m *machine) giveUp() []order {
+	if m.state != killing {
+		return nil
+	}
+	m.state = done
+	if m.code == 0 && len(m.running()) > 0 {
+		m.code = 128 + int(syscall.SIGKILL)
+	}
+	return []order{emit{GaveUp{}}}
 }
 
 // sweep ends what the children left behind, within the grace period. Whether there is
