@@ -3,6 +3,8 @@ package supervise
 import (
 	"bufio"
 	"bytes"
+	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -39,23 +42,37 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// beInit runs argv as the service: GRACE DRAIN PROGRAM [ARG...].
+// initSpec is what an init of these tests reads from the file that initRole names.
+type initSpec struct {
+	Spec
+	// Processes is the most that its user may have (RLIMIT_NPROC), set when Go has the
+	// threads that it needs; 0 leaves it as it is.
+	Processes uint64
+	// Refused are system calls that fail, by number, and how.
+	Refused map[uint32]syscall.Errno
+}
+
+// beInit runs such a spec, or, where initRole names no file, argv as the only service:
+// GRACE DRAIN PROGRAM [ARG...]. A child without an environment gets ours.
 func beInit() int {
 	caught := Catch()
-	grace, err := time.ParseDuration(os.Args[1])
+	var spec initSpec
+	raw, err := os.ReadFile(os.Getenv(initRole))
+	if err == nil {
+		err = json.Unmarshal(raw, &spec)
+	} else {
+		spec, err = oneService(os.Args[1], os.Args[2], os.Args[3:])
+	}
 	if err != nil {
 		panic(err)
 	}
-	argv := os.Args[3:]
-	path, err := exec.LookPath(argv[0])
-	if err != nil {
-		path = argv[0]
+	for i := range spec.Services {
+		if s := &spec.Services[i]; s.Env == nil {
+			s.Env = os.Environ()
+		}
 	}
-	spec := Spec{
-		Services: []Service{{Command: Command{Name: "service", Path: path, Argv: argv, Env: os.Environ()}, Drain: os.Args[2]}},
-		Grace:    grace,
-	}
-	return Run(spec, caught, func(e Event) {
+	spec.injectFaults()
+	return Run(spec.Spec, caught, func(e Event) {
 		fmt.Fprintf(os.Stderr, "event %T %+v\n", e, withoutCommand(e))
 	})
 }
@@ -83,7 +100,16 @@ func withoutCommand(e Event) Event {
 	case Started:
 		e.Command = Command{Name: e.Command.Name}
 		return e
+	case StartFailed:
+		e.Command = Command{Name: e.Command.Name}
+		return e
 	case Exited:
+		e.Command = Command{Name: e.Command.Name}
+		return e
+	case RestartScheduled:
+		e.Command = Command{Name: e.Command.Name}
+		return e
+	case RestartsExhausted:
 		e.Command = Command{Name: e.Command.Name}
 		return e
 	}
@@ -93,39 +119,94 @@ func withoutCommand(e Event) Event {
 // underInit is a running init with its output.
 type underInit struct {
 	*exec.Cmd
-	t      *testing.T
-	events *bufio.Scanner
-	seen   bytes.Buffer
-	out    bytes.Buffer
+	t *testing.T
+	// dir is the children's DIR, self this binary.
+	dir, self string
+	events    *bufio.Scanner
+	seen      bytes.Buffer
+	out       bytes.Buffer
+}
+
+// patience is how long a test waits for what must come; only a broken one waits so long.
+const patience = 60 * time.Second
+
+// oneService is a spec with a program of PATH.
+func oneService(grace, drain string, argv []string) (initSpec, error) {
+	limit, err := time.ParseDuration(grace)
+	path, lookErr := exec.LookPath(argv[0])
+	if lookErr != nil {
+		path = argv[0]
+	}
+	command := Command{Name: "service", Path: path, Argv: argv}
+	return initSpec{Spec: Spec{Services: []Service{{Command: command, Drain: drain}}, Grace: limit}}, err
 }
 
 // startInit runs a shell script under an init; wrap comes before the init's own words.
 func startInit(t *testing.T, wrap []string, grace, drain, script string) *underInit {
 	t.Helper()
+	spec, err := oneService(grace, drain, []string{"sh", "-c", script})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return startSpec(t, wrap, spec)
+}
+
+// shell is a command that runs a script.
+func shell(name, script string) Command {
+	return Command{Name: name, Path: "/bin/sh", Argv: []string{"sh", "-c", script}}
+}
+
+// startSpec runs a whole spec under an init, which ends at the latest when patience does;
+// change may change how.
+func startSpec(t *testing.T, wrap []string, spec initSpec, change ...func(*underInit)) *underInit {
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	argv := slices.Concat(wrap, []string{self, grace, drain, "sh", "-c", script})
-	cmd := exec.CommandContext(t.Context(), argv[0], argv[1:]...)
-	dir := t.TempDir()
-	cmd.Env = append(os.Environ(), initRole+"=1", "DIR="+dir, "SELF="+self)
-	t.Cleanup(func() { killAll("DIR=" + dir) })
-	u := &underInit{Cmd: cmd, t: t}
-	cmd.Stdout = &u.out
-	// A pipe of our own: what outlives the init must not keep Wait from coming back.
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	argv := append(slices.Clone(wrap), self)
+	u := &underInit{Cmd: exec.CommandContext(ctx, argv[0], argv[1:]...), t: t, dir: t.TempDir(), self: self}
+	t.Cleanup(func() { killAll("DIR=" + u.dir) })
+	u.Stdout = &u.out
+	for _, f := range change {
+		f(u)
+	}
+	u.Env = append(os.Environ(), "DIR="+u.dir, "SELF="+u.self, initRole+"="+u.write("spec.json", spec),
+		"GORACE=atexit_sleep_ms=0") // else each takes a second to end well
+	// A pipe of our own: what outlives the init must not keep Wait from coming back, nor
+	// the reading from ending when time is over.
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd.Stderr = w
-	if err := cmd.Start(); err != nil {
+	u.Stderr = w
+	if err := u.Start(); err != nil {
 		t.Fatal(err)
 	}
 	_ = w.Close()
-	t.Cleanup(func() { _ = r.Close() })
+	context.AfterFunc(ctx, func() { _ = r.Close() })
 	u.events = bufio.NewScanner(r)
 	return u
+}
+
+// write makes a file in the children's DIR, as it is or as JSON, and gives its path.
+func (u *underInit) write(name string, content any) string {
+	u.t.Helper()
+	text, isText := content.(string)
+	raw := []byte(text)
+	if !isText {
+		var err error
+		if raw, err = json.Marshal(content); err != nil {
+			u.t.Fatal(err)
+		}
+	}
+	path := filepath.Join(u.dir, name)
+	if err := os.WriteFile(path, raw, 0o644); err != nil {
+		u.t.Fatal(err)
+	}
+	return path
 }
 
 // killAll ends what a failed test left behind: processes with this in their environment.
@@ -163,11 +244,51 @@ func (u *underInit) end() int {
 	return u.ProcessState.ExitCode()
 }
 
+// signal is for an init that has been heard of.
 func (u *underInit) signal(sig syscall.Signal) {
 	u.t.Helper()
-	if err := u.Process.Signal(sig); err != nil {
+	if err := syscall.Kill(u.pid(), sig); err != nil {
 		u.t.Fatal(err)
 	}
+}
+
+// pid is the init's, as we see it: the first below what wraps it that runs this binary.
+func (u *underInit) pid() int {
+	u.t.Helper()
+	for pid := u.Process.Pid; ; {
+		if exe, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid)); err == nil && exe == u.self {
+			return pid
+		}
+		below := childrenOf(u.t, pid)
+		if len(below) == 0 {
+			u.t.Fatalf("no init below %d; seen:\n%s", u.Process.Pid, u.seen.String())
+		}
+		pid = below[0]
+	}
+}
+
+// childrenOf are the children of a process (proc_pid_task(5), children).
+func childrenOf(t *testing.T, pid int) []int {
+	t.Helper()
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var children []int
+	for _, file := range tasks {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			continue // a thread that has ended
+		}
+		for word := range strings.FieldsSeq(string(raw)) {
+			child, err := strconv.Atoi(word)
+			if err != nil {
+				t.Fatal(err)
+			}
+			children = append(children, child)
+		}
+	}
+	return children
 }
 
 func TestRealExitCodes(t *testing.T) {
@@ -176,9 +297,13 @@ func TestRealExitCodes(t *testing.T) {
 		"kill -TERM $$": 143, "kill -KILL $$": 137, "kill -SEGV $$": 139,
 	} {
 		t.Run(script, func(t *testing.T) {
-			t.Parallel()
-			if got := startInit(t, nil, "5s", "", script).end(); got != want {
-				t.Errorf("exit code %d, want %d", got, want)
+			for way, wrap := range ways() {
+				t.Run(way, func(t *testing.T) {
+					t.Parallel()
+					if got := startInit(t, wrap(t), "5s", "", script).end(); got != want {
+						t.Errorf("exit code %d, want %d", got, want)
+					}
+				})
 			}
 		})
 	}
@@ -188,67 +313,92 @@ func TestRealExitCodes(t *testing.T) {
 const makeOrphans = `i=0; while [ $i -lt 300 ]; do (sh -c "exit $((i % 7))" &); i=$((i+1)); done; exit 9`
 
 func TestRealOrphansAreReaped(t *testing.T) {
-	u := startInit(t, nil, "10s", "", makeOrphans)
-	if got := u.end(); got != 9 {
-		t.Errorf("exit code %d, want 9", got)
-	}
-	if n := strings.Count(u.seen.String(), "OrphanReaped"); n != 300 {
-		t.Errorf("%d orphans reaped, want 300", n)
+	for way, wrap := range ways() {
+		t.Run(way, func(t *testing.T) {
+			t.Parallel()
+			u := startInit(t, wrap(t), "10s", "", makeOrphans)
+			if got := u.end(); got != 9 {
+				t.Errorf("exit code %d, want 9", got)
+			}
+			if n := strings.Count(u.seen.String(), "OrphanReaped"); n != 300 {
+				t.Errorf("%d orphans reaped, want 300", n)
+			}
+		})
 	}
 }
 
 func TestRealEscapeeIsKilledAtTheEndOfTheGracePeriod(t *testing.T) {
-	u := startInit(t, nil, "500ms", "",
-		`setsid sh -c 'trap "" TERM; echo $$ >"$DIR/pid.new"; mv "$DIR/pid.new" "$DIR/pid"; sleep 1000 & wait; wait' &
-		while [ ! -s "$DIR/pid" ]; do sleep 0.01; done; exit 4`)
-	if got := u.end(); got != 4 {
-		t.Errorf("exit code %d, want 4\n%s", got, u.seen.String())
-	}
-	if !strings.Contains(u.seen.String(), "supervise.Killed {Why:grace period over") {
-		t.Errorf("nothing was killed:\n%s", u.seen.String())
+	for way, wrap := range ways() {
+		t.Run(way, func(t *testing.T) {
+			t.Parallel()
+			u := startInit(t, wrap(t), "500ms", "",
+				`setsid sh -c 'trap "" TERM; echo $$ >"$DIR/pid.new"; mv "$DIR/pid.new" "$DIR/pid"; sleep 1000 & wait; wait' &
+				while [ ! -s "$DIR/pid" ]; do sleep 0.01; done; exit 4`)
+			if got := u.end(); got != 4 {
+				t.Errorf("exit code %d, want 4\n%s", got, u.seen.String())
+			}
+			if !strings.Contains(u.seen.String(), "supervise.Killed {Why:grace period over") {
+				t.Errorf("nothing was killed:\n%s", u.seen.String())
+			}
+		})
 	}
 }
 
 func TestRealSignalsGoToTheMainChildAlone(t *testing.T) {
-	u := startInit(t, nil, "5s", "", `
-		trap 'echo main HUP; exit 5' HUP
-		sh -c 'trap "echo child HUP" HUP; echo ready >&2; sleep 1000 & wait $!' &
-		wait`)
-	u.await("^ready")
-	u.signal(syscall.SIGHUP)
-	u.await("Forwarded")
-	if got := u.end(); got != 5 {
-		t.Errorf("exit code %d, want 5", got)
-	}
-	if got := u.out.String(); got != "main HUP\n" {
-		t.Errorf("who had the signal: %q", got)
+	for way, wrap := range ways() {
+		t.Run(way, func(t *testing.T) {
+			t.Parallel()
+			u := startInit(t, wrap(t), "5s", "", `
+				trap 'echo main HUP; exit 5' HUP
+				sh -c 'trap "echo child HUP" HUP; echo ready >&2; sleep 1000 & wait $!' &
+				wait`)
+			u.await("^ready")
+			u.signal(syscall.SIGHUP)
+			u.await("Forwarded")
+			if got := u.end(); got != 5 {
+				t.Errorf("exit code %d, want 5", got)
+			}
+			if got := u.out.String(); got != "main HUP\n" {
+				t.Errorf("who had the signal: %q", got)
+			}
+		})
 	}
 }
 
 func TestRealSecondStopKillsAtOnce(t *testing.T) {
-	u := startInit(t, nil, "1h", "", `trap 'echo told >&2' TERM; echo ready >&2; while :; do sleep 1000 & wait; done`)
-	u.await("^ready")
-	u.signal(syscall.SIGTERM)
-	u.await("^told")
-	u.signal(syscall.SIGTERM)
-	if got := u.end(); got != 137 {
-		t.Errorf("exit code %d, want 137", got)
+	for way, wrap := range ways() {
+		t.Run(way, func(t *testing.T) {
+			t.Parallel()
+			u := startInit(t, wrap(t), "1h", "", `trap 'echo told >&2' TERM; echo ready >&2; while :; do sleep 1000 & wait; done`)
+			u.await("^ready")
+			u.signal(syscall.SIGTERM)
+			u.await("^told")
+			u.signal(syscall.SIGTERM)
+			if got := u.end(); got != 137 {
+				t.Errorf("exit code %d, want 137", got)
+			}
+		})
 	}
 }
 
 func TestRealEverySignalThatIsHeardArrives(t *testing.T) {
-	u := startInit(t, nil, "5s", "", `exec env `+reportRole+`=1 "$SELF"`)
-	u.await("^ready", "Started")
-	for n := syscall.Signal(1); n <= 64; n++ {
-		if Heard(n) && !isStop(n) && n != syscall.SIGTSTP { // which stops the job
-			u.signal(n)
-			u.await(fmt.Sprintf("^got %d$", n))
-		}
-	}
-	u.signal(syscall.SIGTERM)
-	u.await("^got 15$")
-	if got := u.end(); got != 0 {
-		t.Errorf("exit code %d, want 0", got)
+	for way, wrap := range ways() {
+		t.Run(way, func(t *testing.T) {
+			t.Parallel()
+			u := startInit(t, wrap(t), "5s", "", `exec env `+reportRole+`=1 "$SELF"`)
+			u.await("^ready", "Started")
+			for n := syscall.Signal(1); n <= 64; n++ {
+				if Heard(n) && !isStop(n) && n != syscall.SIGTSTP { // which stops the job
+					u.signal(n)
+					u.await(fmt.Sprintf("^got %d$", n))
+				}
+			}
+			u.signal(syscall.SIGTERM)
+			u.await("^got 15$")
+			if got := u.end(); got != 0 {
+				t.Errorf("exit code %d, want 0", got)
+			}
+		})
 	}
 }
 
@@ -284,9 +434,14 @@ func TestSignalsDocument(t *testing.T) {
 
 // A stopped process has TERM pending and never ends of it.
 func TestRealStoppedLeftoverIsWoken(t *testing.T) {
-	u := startInit(t, nil, "1h", "", `sleep 1000 & kill -STOP $!; exit 3`)
-	if got := u.end(); got != 3 {
-		t.Errorf("exit code %d, want 3", got)
+	for way, wrap := range ways() {
+		t.Run(way, func(t *testing.T) {
+			t.Parallel()
+			u := startInit(t, wrap(t), "1h", "", `sleep 1000 & kill -STOP $!; exit 3`)
+			if got := u.end(); got != 3 {
+				t.Errorf("exit code %d, want 3", got)
+			}
+		})
 	}
 }
 
@@ -297,8 +452,27 @@ const serviceWithHelper = `
 	sh -c 'trap "sleep 0.3; echo helper done; exit 0" TERM; echo ready >&2; while :; do sleep 0.05; done' gunicorn &
 	while :; do wait; sleep 0.05; done`
 
+// A helper that was re-parented to us, as gunicorn's new master after USR2 is.
+const serviceWithAdoptedHelper = `
+	trap 'echo service told; exit 0' TERM
+	(sh -c 'trap "sleep 0.3; echo helper done; exit 0" TERM; echo ready >&2; while :; do sleep 0.05; done' gunicorn &)
+	while :; do sleep 0.05; done`
+
 func TestRealHelpersFinishFirst(t *testing.T) {
-	u := startInit(t, nil, "10s", "gunicorn", serviceWithHelper)
+	for whose, script := range map[string]string{"its own": serviceWithHelper, "adopted": serviceWithAdoptedHelper} {
+		t.Run(whose, func(t *testing.T) {
+			for way, wrap := range ways() {
+				t.Run(way, func(t *testing.T) {
+					t.Parallel()
+					helpersFinishFirst(t, startInit(t, wrap(t), "10s", "gunicorn", script))
+				})
+			}
+		})
+	}
+}
+
+func helpersFinishFirst(t *testing.T, u *underInit) {
+	t.Helper()
 	u.await("^ready")
 	u.signal(syscall.SIGTERM)
 	if got := u.end(); got != 0 {
@@ -329,20 +503,6 @@ func TestRealHelpersChildThatMissesTheFirstTERM(t *testing.T) {
 	if got := u.end(); got != 0 {
 		t.Errorf("exit code %d, want 0", got)
 	}
-	if got := u.out.String(); got != "helper done\nservice told\n" {
-		t.Errorf("order: %q\n%s", got, u.seen.String())
-	}
-}
-
-// A helper that was re-parented to us, as gunicorn's new master after USR2 is.
-func TestRealAdoptedHelperFinishesFirst(t *testing.T) {
-	u := startInit(t, nil, "10s", "gunicorn", `
-		trap 'echo service told; exit 0' TERM
-		(sh -c 'trap "sleep 0.3; echo helper done; exit 0" TERM; echo ready >&2; while :; do sleep 0.05; done' gunicorn &)
-		while :; do sleep 0.05; done`)
-	u.await("^ready")
-	u.signal(syscall.SIGTERM)
-	u.end()
 	if got := u.out.String(); got != "helper done\nservice told\n" {
 		t.Errorf("order: %q\n%s", got, u.seen.String())
 	}
@@ -437,63 +597,42 @@ func TestRealChildrenInheritNothing(t *testing.T) {
 // pid1 gives the words that make what follows PID 1 of a new namespace.
 func pid1(t *testing.T) []string {
 	t.Helper()
-	words := []string{"unshare", "-pf", "--mount-proc", "--kill-child=KILL"}
-	if os.Geteuid() != 0 {
-		words = []string{"unshare", "-Urpf", "--mount-proc", "--kill-child=KILL"}
-	}
-	if out, err := exec.CommandContext(t.Context(), words[0], append(words[1:], "true")...).CombinedOutput(); err != nil {
-		t.Skipf("no PID namespace to be had here: %v %s", err, out)
+	words, missing := namespace()
+	if missing != "" {
+		t.Skip("no PID namespace to be had here: " + missing)
 	}
 	return words
 }
 
-func TestRealPID1(t *testing.T) {
-	wrap := pid1(t)
-	t.Run("orphans are reaped", func(t *testing.T) {
-		u := startInit(t, wrap, "10s", "", makeOrphans)
-		if got := u.end(); got != 9 {
-			t.Errorf("exit code %d, want 9", got)
-		}
-		if n := strings.Count(u.seen.String(), "OrphanReaped"); n != 300 {
-			t.Errorf("%d orphans reaped, want 300", n)
-		}
-	})
-	t.Run("TERM stops it in order", func(t *testing.T) {
-		u := startInit(t, wrap, "10s", "", `trap 'echo told; exit 6' TERM; echo parent $PPID; echo ready >&2; while :; do sleep 0.05; done`)
-		u.await("^ready")
-		signalPID1(t, u.Process.Pid)
-		if got := u.end(); got != 6 {
-			t.Errorf("exit code %d, want 6\n%s", got, u.seen.String())
-		}
-		if got := u.out.String(); got != "parent 1\ntold\n" {
-			t.Errorf("the service says %q", got)
-		}
-	})
-	t.Run("without /proc it still ends what is left", func(t *testing.T) {
-		u := startInit(t, append(wrap, "sh", "-c", `umount /proc && exec "$@"`, "sh"), "300ms", "",
-			`(trap "" TERM; sleep 1000) & exit 8`)
-		if got := u.end(); got != 8 {
-			t.Errorf("exit code %d, want 8\n%s", got, u.seen.String())
-		}
-	})
+// namespace says how to be PID 1, or why that cannot be.
+var namespace = sync.OnceValues(func() (words []string, missing string) {
+	words = []string{"unshare", "-pf", "--mount-proc", "--kill-child=KILL"}
+	if os.Geteuid() != 0 {
+		words[1] = "-Urpf"
+	}
+	if out, err := exec.Command(words[0], append(words[1:], "true")...).CombinedOutput(); err != nil {
+		return nil, fmt.Sprintf("%v %s", err, out)
+	}
+	return slices.Clip(words), ""
+})
+
+// ways are both ways to be an init.
+func ways() map[string]func(*testing.T) []string {
+	return map[string]func(*testing.T) []string{"subreaper": subreaper, "PID 1": pid1}
 }
 
-// signalPID1 sends TERM to the only child of unshare.
-func signalPID1(t *testing.T, unshare int) {
-	t.Helper()
-	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", unshare))
-	if err != nil || len(tasks) == 0 {
-		t.Fatal("unshare has no children file", err)
+// subreaper needs no words before the init's.
+func subreaper(*testing.T) []string { return nil }
+
+func TestRealPID1StopsInOrder(t *testing.T) {
+	t.Parallel()
+	u := startInit(t, pid1(t), "10s", "", `trap 'echo told; exit 6' TERM; echo parent $PPID; echo ready >&2; while :; do sleep 0.05; done`)
+	u.await("^ready")
+	u.signal(syscall.SIGTERM)
+	if got := u.end(); got != 6 {
+		t.Errorf("exit code %d, want 6\n%s", got, u.seen.String())
 	}
-	raw, err := os.ReadFile(tasks[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(raw)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
-		t.Fatal(err)
+	if got := u.out.String(); got != "parent 1\ntold\n" {
+		t.Errorf("the service says %q", got)
 	}
 }

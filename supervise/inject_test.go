@@ -1,0 +1,77 @@
+package supervise
+
+import (
+	"fmt"
+	"runtime"
+	"sync"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// injectFaults makes this process, and those below it, meet what the spec asks for.
+func (s initSpec) injectFaults() {
+	if len(s.Refused) > 0 {
+		if err := s.refuse(); err != nil {
+			panic(err)
+		}
+	}
+	if s.Processes > 0 {
+		haveThreads(16)
+		if err := limitProcesses(0, s.Processes); err != nil {
+			panic(err)
+		}
+	}
+}
+
+// refuse makes system calls fail (man 2 seccomp, SECCOMP_RET_ERRNO): the only way to
+// meet an old kernel, or one without memory, at will.
+func (s initSpec) refuse() error {
+	program := []unix.SockFilter{{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS}} // struct seccomp_data begins with the number
+	for number, errno := range s.Refused {
+		program = append(program,
+			unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jf: 1, K: number},
+			unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(errno)})
+	}
+	program = append(program, unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW})
+	runtime.LockOSThread() // both calls are about one thread
+	defer runtime.UnlockOSThread()
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return err
+	}
+	filter := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
+	failed, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC,
+		uintptr(unsafe.Pointer(&filter)))
+	if errno != 0 || failed != 0 {
+		return fmt.Errorf("seccomp: %w, thread %d", errno, failed)
+	}
+	return nil
+}
+
+// haveThreads makes Go start threads that it keeps: it ends the process when it cannot
+// start one that it needs.
+func haveThreads(n int) {
+	var all sync.WaitGroup
+	release := make(chan struct{})
+	for range n {
+		all.Add(1)
+		go func() {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			all.Done()
+			<-release
+		}()
+	}
+	all.Wait()
+	close(release)
+}
+
+// limitProcesses sets the soft RLIMIT_NPROC of a process (man 2 prlimit); 0 is ourselves.
+func limitProcesses(pid int, most uint64) error {
+	var now unix.Rlimit
+	if err := unix.Prlimit(pid, unix.RLIMIT_NPROC, nil, &now); err != nil {
+		return err
+	}
+	now.Cur = min(most, now.Max)
+	return unix.Prlimit(pid, unix.RLIMIT_NPROC, &now, nil)
+}
