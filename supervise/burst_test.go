@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -51,6 +52,16 @@ func (u *underInit) next(awaited string) string {
 func tail(text string) string {
 	lines := strings.Split(text, "\n")
 	return strings.Join(lines[max(0, len(lines)-100):], "\n")
+}
+
+// python gives Debian's interpreter: its programs fork without a shell's help.
+func python(t *testing.T) string {
+	t.Helper()
+	const path = "/usr/bin/python3"
+	if _, err := exec.LookPath(path); err != nil {
+		t.Skip(err)
+	}
+	return path
 }
 
 // burst CODE has children of its own that end and leave 200 orphans, 50 at a time: they

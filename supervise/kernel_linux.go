@@ -253,6 +253,9 @@ func (s *system) sendTree(sig syscall.Signal) int {
 }
 
 func (s *system) sendLeft(group int, sig syscall.Signal) {
+	if syscall.Kill(-group, 0) == syscall.ESRCH {
+		return // as a rule nothing is left, which is told sooner than by all of /proc
+	}
 	tree, _ := s.tree() // without /proc nobody knows whose group this is by now
 	for _, p := range tree {
 		if p.group == group {

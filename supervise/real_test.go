@@ -48,6 +48,8 @@ type initSpec struct {
 	// Processes is the most that its user may have (RLIMIT_NPROC), set when Go has the
 	// threads that it needs; 0 leaves it as it is.
 	Processes uint64
+	// Lasts is how much longer than others it may run.
+	Lasts time.Duration
 	// Refused are system calls that fail, by number, and how.
 	Refused map[uint32]syscall.Errno
 }
@@ -164,12 +166,12 @@ func startSpec(t *testing.T, wrap []string, spec initSpec, change ...func(*under
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), patience+spec.Lasts)
 	t.Cleanup(cancel)
 	argv := append(slices.Clone(wrap), self)
 	u := &underInit{Cmd: exec.CommandContext(ctx, argv[0], argv[1:]...), t: t, dir: t.TempDir(), self: self}
-	t.Cleanup(func() { killAll("DIR=" + u.dir) })
-	u.Stdout = &u.out
+	t.Cleanup(func() { killAll(withEnvironment("DIR=" + u.dir)) })
+	u.Stdout, u.WaitDelay = &u.out, time.Second // what outlives the init may hold it
 	for _, f := range change {
 		f(u)
 	}
@@ -209,15 +211,23 @@ func (u *underInit) write(name string, content any) string {
 	return path
 }
 
-// killAll ends what a failed test left behind: processes with this in their environment.
-func killAll(entry string) {
+// withEnvironment are the processes with this in their environment.
+func withEnvironment(entry string) (pids []int) {
 	files, _ := filepath.Glob("/proc/[0-9]*/environ") // the pattern is sound
 	for _, file := range files {
 		raw, err := os.ReadFile(file)
 		pid, numErr := strconv.Atoi(filepath.Base(filepath.Dir(file)))
 		if err == nil && numErr == nil && bytes.Contains(raw, []byte("\x00"+entry+"\x00")) {
-			_ = syscall.Kill(pid, syscall.SIGKILL)
+			pids = append(pids, pid)
 		}
+	}
+	return pids
+}
+
+// killAll ends what a failed test left behind.
+func killAll(pids []int) {
+	for _, pid := range pids {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
 }
 

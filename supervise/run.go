@@ -63,6 +63,9 @@ func run(spec Spec, k kernel, caught *Signals, event func(Event)) int {
 		posted: make(chan input, int(killOver)+1+4*len(spec.Services)),
 	}
 	// A signal that came before this line is heard before anything is started.
+	for len(caught.stop) > 0 {
+		r.feed(signalled{asSyscall(<-caught.stop)})
+	}
 	for len(caught.forward) > 0 {
 		r.feed(signalled{asSyscall(<-caught.forward)})
 	}
@@ -71,6 +74,8 @@ func run(spec Spec, k kernel, caught *Signals, event func(Event)) int {
 		select {
 		case <-caught.child:
 			r.reap()
+		case sig := <-caught.stop:
+			r.feed(signalled{asSyscall(sig)})
 		case sig := <-caught.forward:
 			r.feed(signalled{asSyscall(sig)})
 		case in := <-r.posted:

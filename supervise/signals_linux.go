@@ -10,7 +10,10 @@ import (
 
 // Signals holds what has been caught and not yet been acted upon.
 type Signals struct {
-	// forward has room for a burst: os/signal drops what does not fit.
+	// stop has a place apart, so that no burst of others can push the stop signals out:
+	// os/signal drops what does not fit.
+	stop chan os.Signal
+	// forward has room for a burst.
 	forward chan os.Signal
 	// child needs one place only, since each wake-up reaps until nothing is left.
 	child chan os.Signal
@@ -32,17 +35,25 @@ const firstRealTime, lastRealTime = 35, 64
 // faults of ak-init itself; URG is how Go's scheduler preempts; PROF and VTALRM are
 // timers of a process's own.
 func Catch() *Signals {
-	s := &Signals{forward: make(chan os.Signal, 64), child: make(chan os.Signal, 1)}
-	signal.Notify(s.forward, atOnce()...)
+	s := &Signals{stop: make(chan os.Signal, 64), forward: make(chan os.Signal, 64), child: make(chan os.Signal, 1)}
+	for _, sig := range atOnce() {
+		if isStop(asSyscall(sig)) {
+			signal.Notify(s.stop, sig)
+		} else {
+			signal.Notify(s.forward, sig)
+		}
+	}
 	// A log reader that goes away must not end PID 1: without this, writing to a
 	// closed fd 1 or 2 kills the process (os/signal, SIGPIPE).
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	return s
 }
 
-// Asked brings the signals to a program that starts nothing. It is not for use beside
-// [Run].
-func (s *Signals) Asked() <-chan os.Signal { return s.forward }
+// Asked brings what ends a program that starts nothing. It is not for use beside [Run].
+func (s *Signals) Asked() <-chan os.Signal {
+	signal.Notify(s.stop, syscall.SIGHUP) // there is nobody to hand it on to
+	return s.stop
+}
 
 // catchDeaths comes before the first child. A child has every signal that is caught at its
 // default; one that ak-init was started to ignore stays ignored (execve(2)) unless Go
