@@ -1,7 +1,10 @@
 package supervise
 
 import (
+	"bytes"
 	"fmt"
+	"os"
+	"path/filepath"
 	"runtime"
 	"sync"
 	"unsafe"
@@ -16,9 +19,9 @@ func (s initSpec) injectFaults() {
 			panic(err)
 		}
 	}
-	if s.Processes > 0 {
+	if s.Processes != nil {
 		haveThreads(16)
-		if err := limitProcesses(0, s.Processes); err != nil {
+		if err := limitProcesses(*s.Processes); err != nil {
 			panic(err)
 		}
 	}
@@ -48,30 +51,37 @@ func (s initSpec) refuse() error {
 	return nil
 }
 
-// haveThreads makes Go start threads that it keeps: it ends the process when it cannot
-// start one that it needs.
+// haveThreads makes Go start threads, and comes back when they sleep until they are needed:
+// Go ends the process when it cannot start one that it needs.
 func haveThreads(n int) {
-	var all sync.WaitGroup
-	release := make(chan struct{})
+	var begun, over sync.WaitGroup
+	begun.Add(n)
 	for range n {
-		all.Add(1)
-		go func() {
+		over.Go(func() {
 			runtime.LockOSThread()
 			defer runtime.UnlockOSThread()
-			all.Done()
-			<-release
-		}()
+			begun.Done()
+			begun.Wait() // each has a thread of its own
+		})
 	}
-	all.Wait()
-	close(release)
+	over.Wait()
+	for awake := 2; awake > 1; { // one is ours
+		awake = 0
+		tasks, _ := filepath.Glob("/proc/self/task/*/stat") // the pattern is sound
+		for _, file := range tasks {
+			if raw, err := os.ReadFile(file); err == nil && bytes.Contains(raw, []byte(") R ")) {
+				awake++
+			}
+		}
+	}
 }
 
-// limitProcesses sets the soft RLIMIT_NPROC of a process (man 2 prlimit); 0 is ourselves.
-func limitProcesses(pid int, most uint64) error {
+// limitProcesses sets our soft RLIMIT_NPROC.
+func limitProcesses(most uint64) error {
 	var now unix.Rlimit
-	if err := unix.Prlimit(pid, unix.RLIMIT_NPROC, nil, &now); err != nil {
+	if err := unix.Getrlimit(unix.RLIMIT_NPROC, &now); err != nil {
 		return err
 	}
 	now.Cur = min(most, now.Max)
-	return unix.Prlimit(pid, unix.RLIMIT_NPROC, &now, nil)
+	return unix.Setrlimit(unix.RLIMIT_NPROC, &now)
 }

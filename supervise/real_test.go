@@ -46,8 +46,8 @@ func TestMain(m *testing.M) {
 type initSpec struct {
 	Spec
 	// Processes is the most that its user may have (RLIMIT_NPROC), set when Go has the
-	// threads that it needs; 0 leaves it as it is.
-	Processes uint64
+	// threads that it needs; nil leaves it as it is.
+	Processes *uint64
 	// Lasts is how much longer than others it may run.
 	Lasts time.Duration
 	// Refused are system calls that fail, by number, and how.
@@ -124,9 +124,11 @@ type underInit struct {
 	t *testing.T
 	// dir is the children's DIR, self this binary.
 	dir, self string
-	events    *bufio.Scanner
-	seen      bytes.Buffer
-	out       bytes.Buffer
+	// events are what comes through pipe.
+	events *bufio.Scanner
+	pipe   *os.File
+	seen   bytes.Buffer
+	out    bytes.Buffer
 }
 
 // patience is how long a test waits for what must come; only a broken one waits so long.
@@ -189,7 +191,7 @@ func startSpec(t *testing.T, wrap []string, spec initSpec, change ...func(*under
 	}
 	_ = w.Close()
 	context.AfterFunc(ctx, func() { _ = r.Close() })
-	u.events = bufio.NewScanner(r)
+	u.events, u.pipe = bufio.NewScanner(r), r
 	return u
 }
 
