@@ -229,7 +229,10 @@ func TestRunIsAnInitForAnything(t *testing.T) {
 	}
 
 	r := s.start("run", "--restart", "always", "--", "sleep", "1000")
-	s.awaitHealth(0, "--ready")
+	s.awaitHealth(0, "run")
+	if code, said := s.health("--tmpdir", s.tmpdir); code != 1 {
+		t.Errorf("a program of somebody's own answers for authentik: %q", said)
+	}
 	second := s.start("run", "sleep", "1000") // beside the first, unasked
 	s.await("the second", func() bool { return childOf(second.Process.Pid) != 0 })
 	if got := s.status()[0]; got.Command != "run" || got.Services[0].Name != "sleep" || got.Services[0].PID != childOf(r.Process.Pid) {

@@ -65,12 +65,20 @@ func tempDirs(o options) []string {
 	return dirs
 }
 
-// commandsFor are the commands under which a service runs, likeliest first.
+// commandsFor are the commands under which what is asked for runs, likeliest first. A
+// program of somebody's own is asked for by name only: it may run beside a server, and says
+// nothing of that one's health.
 func commandsFor(o options) []string {
-	if len(o.args) == 1 {
+	switch {
+	case o.command == "status" && len(o.args) == 0:
+		return []string{"server", "worker", "all", "run"}
+	case len(o.args) == 0:
+		return []string{"server", "worker", "all"}
+	case o.args[0] == "run":
+		return []string{"run"}
+	default:
 		return []string{o.args[0], "all"}
 	}
-	return []string{"server", "worker", "all", "run"}
 }
 
 // askAround asks every ak-init of ours in the first directory that has one. All of it
@@ -138,7 +146,9 @@ func askOne(socket string, o options, deadline time.Time) []health.Answer {
 	if err != nil {
 		return []health.Answer{{Service: path.Base(path.Dir(socket)), Phase: "unknown", Reason: err.Error()}}
 	}
-	return slices.DeleteFunc(answers, func(a health.Answer) bool { return len(o.args) == 1 && a.Service != o.args[0] })
+	return slices.DeleteFunc(answers, func(a health.Answer) bool {
+		return len(o.args) == 1 && o.args[0] != "run" && a.Service != o.args[0]
+	})
 }
 
 // askAuthentik does what "authentik healthcheck MODE" does (cmd/server/healthcheck.go,
@@ -150,10 +160,14 @@ func askAuthentik(o options, dirs []string) health.Answer {
 	verb, ok := release.Verb(mode)
 	if !ok {
 		a.Service, a.Phase = "authentik", "not running"
+		if mode != "" {
+			a.Service = mode
+		}
 		a.Reason = fmt.Sprintf("no ak-init and no %s in %s", release.Server.ModeFile, strings.Join(dirs, ", "))
 		return a
 	}
-	config := authentik.ReadConfig(func(name string) string { return o.env[name] }, prepare.ReadSmall, "/")
+	settings, _ := readSettings(o, "/") // what can be read says enough
+	config := settings.Config("/")
 	if verb.PIDFile != "" {
 		if _, err := health.PIDFile(path.Join(dir, verb.PIDFile)); err != nil {
 			a.Reason = err.Error()

@@ -62,7 +62,7 @@ Usage:
   ak-init all                                 both under one init, migrations once before
   ak-init run [--] PROGRAM [ARG...]           run any program as its init, as tini does
   ak-init bash | manage [ARG...]              a shell, or a management command
-  ak-init healthcheck [server|worker]         ask how it is: exit code 0 or 1
+  ak-init healthcheck [server|worker|run]     ask how it is: exit code 0 or 1
   ak-init status                              phase, services, restarts and memory
   ak-init version | help
 
@@ -313,8 +313,8 @@ func (o *options) commandFaults() []error {
 	switch o.command {
 	case "server", "worker", "all", "bash", "manage", "version", "help":
 	case "healthcheck", "status":
-		if len(o.args) > 1 || len(o.args) == 1 && o.args[0] != "server" && o.args[0] != "worker" {
-			return []error{fmt.Errorf("%s takes server, worker or nothing, not %q", o.command, words)}
+		if len(o.args) > 1 || len(o.args) == 1 && !slices.Contains([]string{"server", "worker", "run"}, o.args[0]) {
+			return []error{fmt.Errorf("%s takes server, worker, run or nothing, not %q", o.command, words)}
 		}
 	case "run":
 		if len(o.args) == 0 || o.args[0] == "" {

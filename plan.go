@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"syscall"
 	"time"
 
@@ -153,6 +154,11 @@ func generalWarnings(o options, f facts) []string {
 			found = "is version " + f.layout.Version
 		}
 		warnings = append(warnings, fmt.Sprintf("authentik in %s %s, which ak-init does not know; it is taken for %s", f.layout.Root, found, f.release.Name))
+	}
+	if f.settingsFault != nil {
+		for line := range strings.Lines(f.settingsFault.Error()) {
+			warnings = append(warnings, "authentik's configuration: "+strings.TrimSpace(line))
+		}
 	}
 	for _, name := range o.unknown {
 		warnings = append(warnings, name+" belongs to no flag of ak-init and is ignored")

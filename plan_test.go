@@ -22,7 +22,7 @@ func somewhere() facts {
 		self: self, identity: self,
 		layout:  authentik.Layout{Kind: "image", Root: "/", Version: "2026.2.2", Path: []string{"/lifecycle", "/ak-root/.venv/bin", "/bin"}},
 		release: release, releaseKnown: known,
-		config:   authentik.ReadConfig(func(string) string { return "" }, nil, "/"),
+		config:   authentik.Settings{}.Config("/"),
 		tempDirs: []tempDir{{Path: "/dev/shm", Origin: originEnvironment}},
 		find:     func(name, _ string) (string, error) { return "/found/" + name, nil },
 	}

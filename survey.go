@@ -17,9 +17,12 @@ type facts struct {
 	layout       authentik.Layout
 	release      authentik.Release
 	releaseKnown bool
-	config       authentik.Config
-	tempDirs     []tempDir
-	find         finder
+	settings     authentik.Settings
+	// settingsFault is what of them could not be read.
+	settingsFault error
+	config        authentik.Config
+	tempDirs      []tempDir
+	find          finder
 }
 
 // Where a TMPDIR may come from, beside a flag.
@@ -42,7 +45,8 @@ func survey(o options, failed map[string]error) (facts, error) {
 		return f, err
 	}
 	if ofAuthentik {
-		f.config = authentik.ReadConfig(func(name string) string { return o.env[name] }, prepare.ReadSmall, f.layout.Root)
+		settings, err := readSettings(o, f.layout.Root)
+		f.settings, f.settingsFault, f.config = settings, err, settings.Config(f.layout.Root)
 	}
 	candidates, err := tempDirCandidates(o)
 	if err != nil && ofAuthentik {
@@ -59,6 +63,19 @@ func survey(o options, failed map[string]error) (facts, error) {
 		}
 	}
 	return f, nil
+}
+
+// readSettings reads authentik's configuration as the children will.
+func readSettings(o options, root string) (authentik.Settings, error) {
+	return authentik.ReadSettings(authentik.Sources{
+		Env:  o.env,
+		Read: prepare.ReadSmall,
+		Glob: func(pattern string) []string {
+			found, _ := filepath.Glob(pattern) // the pattern is sound
+			return found
+		},
+		Root: root,
+	})
 }
 
 func (f *facts) surveyLayout(o options) error {

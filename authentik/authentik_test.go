@@ -1,7 +1,6 @@
 package authentik
 
 import (
-	"errors"
 	"io/fs"
 	"path"
 	"strings"
@@ -149,6 +148,8 @@ func TestConfigBeside(t *testing.T) {
 	}
 }
 
+func noFiles(string) []string { return nil }
+
 func TestReadConfig(t *testing.T) {
 	at := func(path string, ifThere bool) DataDir {
 		return DataDir{path, "AUTHENTIK_STORAGE__FILE__PATH", "AUTHENTIK_STORAGE__BACKEND", ifThere}
@@ -182,11 +183,12 @@ func TestReadConfig(t *testing.T) {
 		if p == "/run/listen" {
 			return []byte("[::1]:80\n"), nil
 		}
-		return nil, errors.New("no such file")
+		return nil, fs.ErrNotExist
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got := ReadConfig(func(n string) string { return tt.env[n] }, readFile, "/srv")
+			settings, _ := ReadSettings(Sources{Env: tt.env, Read: readFile, Glob: noFiles, Root: "/srv"}) // what cannot be read is told elsewhere
+			got := settings.Config("/srv")
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}

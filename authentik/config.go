@@ -1,8 +1,8 @@
 package authentik
 
 import (
+	"cmp"
 	"net"
-	"net/url"
 	"path"
 	"slices"
 	"strconv"
@@ -10,7 +10,7 @@ import (
 )
 
 // Config is what authentik's configuration says about the few things that its
-// launcher must know. Read from the environment; authentik reads files as well.
+// launcher must know.
 type Config struct {
 	// ListenHTTP is listen.http as authentik has it, such as "0.0.0.0:9000".
 	ListenHTTP string
@@ -31,33 +31,27 @@ type DataDir struct {
 	IfThere bool
 }
 
-// ReadConfig reads the configuration of a release from the children's environment.
-// readFile gives the content of what a file:// value names.
-func ReadConfig(getenv func(string) string, readFile func(string) ([]byte, error), root string) Config {
-	get := func(name, otherwise string) string {
-		if value := resolve(getenv("AUTHENTIK_"+name), getenv, readFile); value != "" {
-			return value
-		}
-		return otherwise
-	}
+// Config picks from the settings of a release what its launcher must know. Where a setting
+// has no value, not even in the release's own file, the default of 2026.2 stands in
+// (authentik/lib/default.yml).
+func (s Settings) Config(root string) Config {
+	get := func(name, otherwise string) string { return cmp.Or(s.Text(name), otherwise) }
 	c := Config{
-		// authentik/lib/default.yml, 2026.2
-		ListenHTTP:    get("LISTEN__HTTP", "0.0.0.0:9000"),
-		ListenHTTPS:   get("LISTEN__HTTPS", "0.0.0.0:9443"),
-		ListenMetrics: get("LISTEN__METRICS", "0.0.0.0:9300"),
-		WebPath:       get("WEB__PATH", "/"),
+		ListenHTTP:    get("listen.http", "0.0.0.0:9000"),
+		ListenHTTPS:   get("listen.https", "0.0.0.0:9443"),
+		ListenMetrics: get("listen.metrics", "0.0.0.0:9300"),
+		WebPath:       get("web.path", "/"),
 	}
-	backend := get("STORAGE__BACKEND", "file")
-	dir := get("STORAGE__FILE__PATH", "./data")
+	backend := get("storage.backend", "file")
+	dir := get("storage.file.path", "./data")
 	// authentik/admin/files/backends/file.py, 2026.2: files lie in <path>/<use>, and a
 	// use may have settings of its own.
 	for _, use := range []string{"media", "reports"} {
-		prefix := "STORAGE__" + strings.ToUpper(use) + "__"
-		if get(prefix+"BACKEND", backend) != "file" {
+		if get("storage."+use+".backend", backend) != "file" {
 			continue
 		}
 		d := DataDir{
-			Path:    get(prefix+"FILE__PATH", dir),
+			Path:    get("storage."+use+".file.path", dir),
 			Setting: "AUTHENTIK_STORAGE__FILE__PATH",
 			Backend: "AUTHENTIK_STORAGE__BACKEND",
 		}
@@ -71,29 +65,6 @@ func ReadConfig(getenv func(string) string, readFile func(string) ([]byte, error
 		c.DataDirs = append(c.DataDirs, d)
 	}
 	return c
-}
-
-// resolve follows env://NAME?default and file:///path?default as authentik does
-// (authentik/lib/config.py, parse_uri; internal/config/config.go, parseScheme).
-func resolve(value string, getenv func(string) string, readFile func(string) ([]byte, error)) string {
-	if !strings.HasPrefix(value, "env://") && !strings.HasPrefix(value, "file://") {
-		return value
-	}
-	u, err := url.Parse(value)
-	if err != nil {
-		return value
-	}
-	if u.Scheme == "env" {
-		if found := getenv(u.Host); found != "" {
-			return found
-		}
-		return u.RawQuery
-	}
-	raw, err := readFile(u.Path)
-	if err != nil {
-		return u.RawQuery
-	}
-	return strings.TrimSpace(string(raw))
 }
 
 // ProbeAddresses are where a listener is reached from its own machine, likeliest first:

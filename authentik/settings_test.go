@@ -1,0 +1,125 @@
+package authentik
+
+import (
+	"errors"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// sources is a file system in a table.
+func sources(env, files map[string]string) Sources {
+	return Sources{
+		Env: env,
+		Read: func(name string) ([]byte, error) {
+			switch content, ok := files[name]; {
+			case !ok:
+				return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+			case content == "closed":
+				return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrPermission}
+			default:
+				return []byte(content), nil
+			}
+		},
+		Glob: func(pattern string) (found []string) {
+			for name := range files {
+				if ok, _ := path.Match(pattern, name); ok {
+					found = append(found, name)
+				}
+			}
+			return found
+		},
+		Root: "/srv",
+	}
+}
+
+func TestSettings(t *testing.T) {
+	s, err := ReadSettings(sources(
+		map[string]string{
+			"AUTHENTIK_POSTGRESQL__PORT": "5433", "AUTHENTIK_POSTGRESQL__NAME": "from env", "AUTHENTIK_DEBUG": "true",
+			"AUTHENTIK_A": "1e3", "AUTHENTIK_B": "0123", "AUTHENTIK_C": `"quoted"`, "AUTHENTIK_D": "True", "AUTHENTIK_E": "null",
+			"AUTHENTIK_F": "1.50", "AUTHENTIK_G": "12345678901234567890", "AUTHENTIK_H": "[1]", "AUTHENTIK_I": "1 2",
+			"AUTHENTIK_ENV": "prod", "POSTGRES_PASSWORD": "s3c:ret@/x", "EMPTY": "", "AUTHENTIKOTHER": "x",
+			"AUTHENTIK_REPLICA__0__HOST": "r0",
+		},
+		map[string]string{
+			"/srv/authentik/lib/default.yml": "postgresql: {host: localhost, port: 5432, name: authentik, password: 'env://POSTGRES_PASSWORD', user: authentik}\n" +
+				"web: {path: /}\nlist: [a]\nreplica: {0: {host: old, user: u}}\n",
+			"/etc/authentik/config.yml":     "postgresql: {host: db, name: from file}\nweb: {path: /one/}\n",
+			"/srv/prod.yml":                 "web: {path: /two/}\nsecret: file:///run/key\n",
+			"/srv/local.yml":                "web: {path: /not read/}\n",
+			"/etc/authentik/config.d/b.yml": "order: b\nempty: 'env://EMPTY?x'\ngone: 'env://GONE?otherwise'\n",
+			"/etc/authentik/config.d/a.yml": "order: a\n",
+			"/run/key":                      "  canary \n\n",
+		},
+	))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	want := map[string]string{
+		"postgresql.host": "db", "postgresql.port": "5433", "postgresql.name": "from env", "postgresql.user": "authentik",
+		"postgresql.password": "s3c:ret@/x", "web.path": "/two/", "secret": "canary", "order": "b",
+		"a": "1000.0", "b": "0123", "c": "quoted", "d": "True", "e": "", "f": "1.5", "g": "12345678901234567890", "h": "", "i": "1 2",
+		"debug": "true", "empty": "", "gone": "otherwise", "list": "", "web": "", "none.at.all": "",
+		"replica.0.host": "r0", "replica.0.user": "u",
+	}
+	for name := range want {
+		got[name] = s.Text(name)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	for name, want := range map[string]bool{"debug": true, "d": true, "a": false, "none": false} {
+		if s.True(name) != want {
+			t.Errorf("%s is true: %t", name, !want)
+		}
+	}
+}
+
+func TestSettingsThatCannotBeRead(t *testing.T) {
+	s, err := ReadSettings(sources(
+		map[string]string{"AUTHENTIK_SECRET_KEY": "file:///run/closed?otherwise", "AUTHENTIK_X": "file:///gone"},
+		map[string]string{
+			"/etc/authentik/config.yml":     "good: 1\nbad: [canary\nworse: }\n",
+			"/etc/authentik/config.d/a.yml": "closed",
+			"/etc/authentik/config.d/b.yml": "- a list\n",
+			"/run/closed":                   "closed",
+		},
+	))
+	if s.Text("secret_key") != "otherwise" || s.Text("x") != "" {
+		t.Errorf("secret_key %q, x %q", s.Text("secret_key"), s.Text("x"))
+	}
+	for _, want := range []string{"/etc/authentik/config.yml: line ", "/etc/authentik/config.d/a.yml: permission denied", "/run/closed: permission denied", "/gone: file does not exist"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v does not say %q", err, want)
+		}
+	}
+	if err != nil && strings.Contains(err.Error(), "canary") {
+		t.Errorf("the content of a file is told: %v", err)
+	}
+	if !errors.Is(err, fs.ErrPermission) {
+		t.Error("the cause is lost")
+	}
+}
+
+// FuzzSettings holds for any values: they are read without a panic, and a text that is no
+// JSON and names no file stands for itself.
+func FuzzSettings(f *testing.F) {
+	f.Add("a: {b: 1}\n", "AUTHENTIK_A__B", "env://X?y")
+	f.Add("0: [*x]\n", "AUTHENTIK___", `{"a":`)
+	f.Add("&a [*a]", "AUTHENTIK_A", "file://%zz")
+	f.Fuzz(func(t *testing.T, file, name, value string) {
+		s, _ := ReadSettings(sources(map[string]string{name: value}, map[string]string{"/srv/local.yml": file})) // errors are fine
+		key, ours := strings.CutPrefix(name, envPrefix)
+		plain := strings.ContainsAny(value, "abcxyz") && !strings.Contains(value, "://") && jsonOrText(value) == any(value)
+		if dotted := strings.ToLower(key); ours && plain && !strings.Contains(key, "__") && !strings.Contains(key, ".") && s.Text(dotted) != value {
+			t.Errorf("%s=%q is read as %q", name, value, s.Text(dotted))
+		}
+		_ = slices.Sorted(slices.Values(s.Config("/").ProbeAddresses()))
+	})
+}
