@@ -21,6 +21,8 @@ type system struct {
 	self  int
 	guard guard
 	tty   terminal
+	// suspended: the job is stopped, or about to be, and has not been continued.
+	suspended bool
 	// runs is what is known of each of our own children that lives.
 	runs map[int]childRun
 	// groups are the process groups that were ever ours: each is led, or was, by a child.
@@ -88,8 +90,13 @@ func (s *system) start(c Command) (int, error) {
 		Files: []uintptr{0, 1, 2},
 		Sys:   &syscall.SysProcAttr{Setpgid: true},
 	}
-	if c.Foreground && s.tty.ours() {
-		attr.Sys.Foreground, attr.Sys.Ctty = true, stdin
+	tty := -1
+	if c.Foreground {
+		if fd, err := openTerminal(); err == nil {
+			defer func() { _ = unix.Close(fd) }()
+			tty = fd
+			attr.Sys.Foreground, attr.Sys.Ctty = isForeground(tty, syscall.Getpgrp()) && !inPipeline(), tty
+		}
 	}
 	if id := c.Identity; id != nil {
 		attr.Sys.Credential = &syscall.Credential{Uid: id.UID, Gid: id.GID, Groups: id.Groups}
@@ -97,12 +104,15 @@ func (s *system) start(c Command) (int, error) {
 	now := time.Now()
 	pid, err := forkExec(c.Path, c.Argv, attr)
 	if err != nil {
+		if attr.Sys.Foreground {
+			setForeground(tty, syscall.Getpgrp()) // it takes the terminal before it becomes the program
+		}
 		return 0, whyNot(c, err)
 	}
 	s.guard.watch(pid)
 	s.runs[pid], s.groups[pid] = childRun{now, oomKills("")}, true
-	if attr.Sys.Foreground {
-		s.tty.owner = pid
+	if tty >= 0 {
+		s.tty = terminal{pid, attr.Sys.Foreground}
 	}
 	s.onceStarted()
 	return pid, nil
@@ -155,8 +165,8 @@ func interpreter(path string) string {
 
 func (s *system) reap() (in input, childless bool) {
 	options := syscall.WNOHANG
-	if s.tty.owner != 0 {
-		options |= syscall.WUNTRACED // who has the terminal may be stopped from there
+	if s.tty.child != 0 {
+		options |= syscall.WUNTRACED // who works at a terminal may be stopped from there
 	}
 	var status syscall.WaitStatus
 	var usage syscall.Rusage
@@ -169,6 +179,8 @@ func (s *system) reap() (in input, childless bool) {
 			return nil, true
 		case pid == 0:
 			return nil, false
+		case status.Stopped() && s.suspended:
+			continue // with the rest of the job
 		case status.Stopped():
 			return halted{pid, status.StopSignal()}, false
 		case pid == s.guard.pid:
@@ -196,9 +208,9 @@ func (s *system) exit(pid int, status syscall.WaitStatus, maxRSS int64) exited {
 		exit.oom = status.Signaled() && status.Signal() == syscall.SIGKILL && oomKills("") > run.ooms
 		delete(s.runs, pid)
 	}
-	if pid == s.tty.owner {
+	if pid == s.tty.child {
 		s.tty.takeBack()
-		s.tty.owner = 0
+		s.tty = terminal{}
 	}
 	return exit
 }
@@ -309,26 +321,54 @@ func (s *system) note(p process, sig syscall.Signal) {
 }
 
 func (s *system) suspend(pids []int, halted int, sig syscall.Signal) bool {
-	if !wakeable(s.self) {
-		if halted != 0 {
-			_ = syscall.Kill(-halted, syscall.SIGCONT)
-		}
+	switch {
+	case s.suspended:
+		return false
+	case halted != 0 && wantsTerminal(sig) && s.tty.lend():
+		// Our job has been brought to the foreground without a SIGCONT, as a shell does with
+		// one that runs, or the child waits in a pipeline.
+		_ = syscall.Kill(-halted, syscall.SIGCONT)
+		return false
+	case !wakeable():
+		s.unfreeze(halted, sig)
 		return false
 	}
+	s.suspended = true
 	for _, pid := range pids {
 		_ = syscall.Kill(-pid, sig)
 	}
-	if s.tty.owner != 0 {
-		s.tty.takeBack()
+	s.tty.takeBack()
+	whom := s.self
+	if halted != 0 {
+		whom = 0 // our whole group: the key would have stopped it, had the child not been the foreground
 	}
 	// SIGSTOP: SIGTSTP is one that we catch.
-	_ = syscall.Kill(s.self, syscall.SIGSTOP)
+	_ = syscall.Kill(whom, syscall.SIGSTOP)
 	return true
 }
 
+// unfreeze wakes a child that has halted where nobody could continue us. One that wants the
+// terminal would halt again at once: it is told that the terminal is gone, as the kernel
+// tells who is stopped in a group that becomes an orphaned one (setpgid(2)).
+func (s *system) unfreeze(halted int, sig syscall.Signal) {
+	if halted == 0 {
+		return
+	}
+	if wantsTerminal(sig) {
+		p := process{pid: halted}
+		if s.told[syscall.SIGHUP][p] {
+			return // it does not mind, and stays stopped
+		}
+		s.note(p, syscall.SIGHUP)
+		_ = syscall.Kill(-halted, syscall.SIGHUP)
+	}
+	_ = syscall.Kill(-halted, syscall.SIGCONT)
+}
+
 func (s *system) resume(pids []int) {
-	if s.tty.owner != 0 && s.tty.ours() {
-		s.tty.give(s.tty.owner)
+	s.suspended = false
+	if s.tty.given {
+		s.tty.lend() // fails in the background
 	}
 	for _, pid := range pids {
 		_ = syscall.Kill(-pid, syscall.SIGCONT)
