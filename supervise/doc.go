@@ -18,7 +18,8 @@
 //   - Children get default signal dispositions, an empty mask, descriptors 0 to 2 and
 //     nothing else that ak-init has changed for itself.
 //   - Whoever sits at the terminal has it: a child that is to be in the foreground is
-//     made so, and a stop there (Ctrl-Z) stops us as well, for the shell to see.
+//     made so, and a stop there (Ctrl-Z) stops us as well, for the shell to see. Where
+//     nobody could continue us, nothing stops. A terminal that hangs up is a stop signal.
 //   - Should we be killed, a second process, the guard, ends our children. As PID 1 the
 //     kernel does.
 //   - Idle is idle: nothing polls, no timer runs while services serve.

@@ -85,8 +85,10 @@ type (
 	// settled follows each batch of exits: everything dead has been reaped.
 	settled   struct{ childless bool }
 	signalled struct{ sig syscall.Signal }
-	expired   struct{ timer timer }
-	drained   struct{ who int }
+	// hungUp says that the terminal that we were started on is gone.
+	hungUp  struct{}
+	expired struct{ timer timer }
+	drained struct{ who int }
 )
 
 func (begun) input()     {}
@@ -96,6 +98,7 @@ func (exited) input()    {}
 func (halted) input()    {}
 func (settled) input()   {}
 func (signalled) input() {}
+func (hungUp) input()    {}
 func (expired) input()   {}
 func (drained) input()   {}
 
@@ -220,6 +223,8 @@ func (m *machine) feed(in input) []order {
 		return m.settled(in.childless)
 	case signalled:
 		return m.signalled(in.sig)
+	case hungUp:
+		return m.hungUp()
 	case expired:
 		return m.expired(in.timer)
 	case drained:
@@ -413,6 +418,21 @@ func (m *machine) signalled(sig syscall.Signal) []order {
 	sent = cmp.Or(sent, sig)
 	pid := m.services[0].pid
 	return []order{send{pid, sent, m.spec.Group}, emit{Forwarded{sig, sent, pid}}}
+}
+
+// hungUp begins the stop: nobody is there to want anything of us any more, or to begin it
+// later. One who works at the terminal is told as a shell would tell him; told twice he
+// might drop what he saves. The kernel tells more than once, and each time is the same.
+func (m *machine) hungUp() []order {
+	sent, rewritten := m.spec.Rewrite[syscall.SIGHUP]
+	if m.asked != 0 || rewritten && sent == 0 {
+		return nil
+	}
+	with := syscall.SIGTERM
+	if len(m.services) > 0 && m.services[0].Foreground {
+		with = syscall.SIGHUP
+	}
+	return m.stopSignalled(syscall.SIGHUP, with)
 }
 
 // halted hands a stop of the child that has the terminal up to us: whoever waits for us,

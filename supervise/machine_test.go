@@ -419,6 +419,32 @@ func TestMachine(t *testing.T) {
 			state: serving,
 		},
 		{
+			name: "a hang-up begins the stop, once",
+			spec: Spec{Services: alone(""), Grace: 10 * time.Second},
+			moves: append(startServer[:2:2],
+				move{hungUp{}, []string{"emit supervise.StopBegun", "nearly 8s", "grace 10s", "send 15 7", "emit supervise.StopSent"}},
+				move{hungUp{}, nil},
+				move{exited{pid: 7, status: withCode(0)}, []string{"emit supervise.Exited", "unguard"}},
+			),
+			state: sweeping,
+		},
+		{
+			name: "who works at a terminal that hangs up gets HUP",
+			spec: Spec{Services: []Service{{Command: Command{Name: "server", Foreground: true}}}, Grace: 10 * time.Second},
+			moves: append(startServer[:2:2],
+				move{hungUp{}, []string{"emit supervise.StopBegun", "nearly 8s", "grace 10s", "send 1 7", "emit supervise.StopSent"}},
+			),
+			state: stopping,
+		},
+		{
+			name: "a hang-up is nothing to whom HUP is to be nothing",
+			spec: Spec{Services: alone(""), Rewrite: map[syscall.Signal]syscall.Signal{hup: 0}},
+			moves: append(startServer[:2:2],
+				move{hungUp{}, nil},
+			),
+			state: serving,
+		},
+		{
 			name: "steps alone are a run too",
 			spec: Spec{Steps: bootstrap(false)},
 			moves: []move{
@@ -484,7 +510,7 @@ func FuzzMachine(f *testing.F) {
 			case 4:
 				p.feed(signalled{term})
 			case 5:
-				p.feed(signalled{[]syscall.Signal{hup, syscall.SIGTSTP, syscall.SIGCONT}[which%3]})
+				p.feed([]input{signalled{hup}, signalled{syscall.SIGTSTP}, signalled{syscall.SIGCONT}, hungUp{}}[which%4])
 			case 6:
 				p.feed(drained{which % 2})
 			default:

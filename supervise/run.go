@@ -58,16 +58,16 @@ func run(spec Spec, k kernel, caught *Signals, event func(Event)) int {
 		machine: newMachine(spec, rand.Float64),
 		kernel:  k,
 		event:   event,
-		// A place for each timer and each drain that can be under way: nobody ever waits
-		// to post.
-		posted: make(chan input, int(killOver)+1+4*len(spec.Services)),
+		// A place for each timer, each drain and a late hang-up that can be under way: nobody
+		// ever waits to post.
+		posted: make(chan input, int(killOver)+2+4*len(spec.Services)),
 	}
 	// A signal that came before this line is heard before anything is started.
 	for len(caught.stop) > 0 {
 		r.feed(signalled{asSyscall(<-caught.stop)})
 	}
 	for len(caught.forward) > 0 {
-		r.feed(signalled{asSyscall(<-caught.forward)})
+		r.hear(caught, <-caught.forward)
 	}
 	r.feed(begun{})
 	for r.machine.state != done {
@@ -77,13 +77,16 @@ func run(spec Spec, k kernel, caught *Signals, event func(Event)) int {
 		case sig := <-caught.stop:
 			r.feed(signalled{asSyscall(sig)})
 		case sig := <-caught.forward:
-			r.feed(signalled{asSyscall(sig)})
+			r.hear(caught, sig)
 		case in := <-r.posted:
 			r.feed(in)
 		}
 	}
 	for _, t := range r.timers {
 		t.Stop()
+	}
+	if r.lateHangUp != nil {
+		r.lateHangUp.Stop()
 	}
 	return r.machine.code
 }
@@ -96,6 +99,29 @@ type runner struct {
 	posted  chan input
 	// timers are those that run, or have run.
 	timers map[timer]*time.Timer
+	// lateHangUp looks at the terminal once more after a SIGHUP.
+	lateHangUp *time.Timer
+}
+
+// hangUpWait is how long after a SIGHUP the terminal may hang up for the two to be one: a
+// shell that ends tells its jobs first (bash(1), huponexit; zsh always does).
+const hangUpWait = time.Second
+
+// hear takes one signal in.
+func (r *runner) hear(caught *Signals, from os.Signal) {
+	sig := asSyscall(from)
+	r.feed(caught.meaning(sig))
+	if sig != syscall.SIGHUP || !caught.terminal {
+		return
+	}
+	if r.lateHangUp != nil {
+		r.lateHangUp.Stop() // one look is enough
+	}
+	r.lateHangUp = time.AfterFunc(hangUpWait, func() {
+		if caught.hungUp() {
+			r.posted <- caught.meaning(syscall.SIGHUP)
+		}
+	})
 }
 
 // feed gives the machine one input and carries out what follows. When the end is

@@ -17,6 +17,8 @@ type Signals struct {
 	forward chan os.Signal
 	// child needs one place only, since each wake-up reaps until nothing is left.
 	child chan os.Signal
+	// terminal: we were started on one. nohup: and are to outlive it (nohup(1)).
+	terminal, nohup bool
 }
 
 // Real-time signals as the kernel counts them; 32 to 34 are the C libraries' own
@@ -35,7 +37,10 @@ const firstRealTime, lastRealTime = 35, 64
 // faults of ak-init itself; URG is how Go's scheduler preempts; PROF and VTALRM are
 // timers of a process's own.
 func Catch() *Signals {
-	s := &Signals{stop: make(chan os.Signal, 64), forward: make(chan os.Signal, 64), child: make(chan os.Signal, 1)}
+	s := &Signals{
+		stop: make(chan os.Signal, 64), forward: make(chan os.Signal, 64), child: make(chan os.Signal, 1),
+		nohup: signal.Ignored(syscall.SIGHUP),
+	}
 	for _, sig := range atOnce() {
 		if isStop(asSyscall(sig)) {
 			signal.Notify(s.stop, sig)
@@ -43,6 +48,7 @@ func Catch() *Signals {
 			signal.Notify(s.forward, sig)
 		}
 	}
+	s.terminal = haveTerminal()
 	// A log reader that goes away must not end PID 1: without this, writing to a
 	// closed fd 1 or 2 kills the process (os/signal, SIGPIPE).
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
@@ -53,6 +59,22 @@ func Catch() *Signals {
 func (s *Signals) Asked() <-chan os.Signal {
 	signal.Notify(s.stop, syscall.SIGHUP) // there is nobody to hand it on to
 	return s.stop
+}
+
+// hungUp tells whether the terminal that we were started on has gone away. The kernel takes
+// it from us before it sends SIGHUP to anybody (drivers/tty/tty_io.c, __tty_hangup).
+func (s *Signals) hungUp() bool { return s.terminal && !haveTerminal() }
+
+// meaning tells a SIGHUP that says so from one that somebody sends, to have it handed on.
+func (s *Signals) meaning(sig syscall.Signal) input {
+	switch {
+	case sig != syscall.SIGHUP || !s.hungUp():
+		return signalled{sig}
+	case s.nohup:
+		return nil
+	default:
+		return hungUp{}
+	}
 }
 
 // catchDeaths comes before the first child. A child has every signal that is caught at its
