@@ -230,6 +230,7 @@ func newQueue(out *os.File) *queue {
 	q := &queue{make(chan []byte, queued), make(chan struct{})}
 	go func() { // ends when close has closed lines
 		defer close(q.done)
+		supervise.WriteFromBackground()
 		for line := range q.lines {
 			_, _ = out.Write(line) // one write a line: lines of other processes cannot tear it
 		}

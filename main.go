@@ -24,6 +24,7 @@ func run(args, environ []string, stdout, stderr *os.File) int {
 	var caught *supervise.Signals
 	if len(args) == 0 || args[0] != "healthcheck" { // that one supervises nothing, and is quick
 		caught = supervise.Catch() // before anything else: no signal may be lost
+		supervise.WriteFromBackground()
 	}
 	opts, err := parse(args, environ)
 	if err != nil {
