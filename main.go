@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"ak-init/supervise"
 )
@@ -24,7 +25,6 @@ func run(args, environ []string, stdout, stderr *os.File) int {
 	var caught *supervise.Signals
 	if len(args) == 0 || args[0] != "healthcheck" { // that one supervises nothing, and is quick
 		caught = supervise.Catch() // before anything else: no signal may be lost
-		supervise.WriteFromBackground()
 	}
 	opts, err := parse(args, environ)
 	if err != nil {
@@ -33,6 +33,9 @@ func run(args, environ []string, stdout, stderr *os.File) int {
 			return exitUnhealthy
 		}
 		return code
+	}
+	if slices.Contains([]string{"help", "version", "status"}, opts.command) {
+		supervise.WriteFromBackground() // as all do that print and end
 	}
 	switch opts.command {
 	case "help":
@@ -75,6 +78,7 @@ func start(opts options, caught *supervise.Signals, log *logger, stdout *os.File
 			return 0, err
 		}
 		if opts.dryRun {
+			supervise.WriteFromBackground()
 			return 0, show(plan, opts.output, stdout)
 		}
 		ready, err := apply(plan)
@@ -105,6 +109,7 @@ func guard(stderr *os.File) int {
 }
 
 func usageFault(r *refusal, stderr *os.File) int {
+	supervise.WriteFromBackground()
 	for _, fault := range r.faults {
 		_, _ = fmt.Fprintln(careless(stderr.Fd()), "ak-init:", oneLine(fault))
 	}
