@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"ak-init/testdata/standin/layout"
+)
+
+// releaseFlags build ak-init as the Containerfile does: that is what is measured.
+func releaseFlags() []string {
+	return []string{"-trimpath", "-tags=quiet", "-ldflags=-s -w -checklinkname=0 -E ak-init/supervise.entry"}
+}
+
+// helperFlags build what stands beside it.
+func helperFlags() []string { return []string{"-trimpath", "-ldflags=-s -w"} }
+
+// bed is where things run: binaries, two authentik roots, and their environment.
+type bed struct {
+	dir    string
+	akInit string
+	// programs of this directory
+	empty, service, enter, receiver, orphans, sleeper string
+	// script is bash's way.
+	script string
+	// quick has a server that only says that it runs; whole has the stand-in.
+	quick, whole string
+	env          []string
+	// asPID1 tells that candidates can be PID 1 of a namespace; whyNot says why they cannot.
+	asPID1 bool
+	whyNot error
+	// live are our own children that run and are to be left alone.
+	live map[int]bool
+	// faults is the file that all candidates write their stderr to.
+	faults *os.File
+}
+
+func newBed(ctx context.Context) (*bed, error) {
+	dir, err := os.MkdirTemp("", "ak-bench-")
+	if err != nil {
+		return nil, err
+	}
+	in := func(name string) string { return filepath.Join(dir, name) }
+	b := &bed{
+		dir: dir, akInit: in("ak-init"), empty: in("empty"), service: in("service"), enter: in("enter"),
+		receiver: in("receiver"), orphans: in("orphans"), sleeper: in("sleeper"), script: os.Getenv("AK_SCRIPT"),
+		quick: in("quick"), whole: in("whole"), live: map[int]bool{},
+	}
+	// What outlives its init is re-parented to us, and b.sweep ends it.
+	err = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+	if err == nil {
+		err = b.furnish(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(err, b.close())
+	}
+	return b, nil
+}
+
+func (b *bed) furnish(ctx context.Context) (err error) {
+	if b.faults, err = os.OpenFile(b.dir+"/stderr", os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600); err != nil {
+		return err
+	}
+	if err := build(ctx, b.akInit, releaseFlags(), "."); err != nil {
+		return err
+	}
+	if err := build(ctx, b.dir+"/", helperFlags(), "./bench/empty", "./bench/service", "./bench/enter",
+		"./bench/receiver", "./bench/orphans", "./bench/sleeper", "./testdata/standin"); err != nil {
+		return err
+	}
+	if err := errors.Join(
+		layout.Image(b.quick, b.service), layout.Image(b.whole, b.dir+"/standin"), os.Mkdir(b.dir+"/t", 0o700),
+	); err != nil {
+		return err
+	}
+	address, err := freeAddress()
+	if err != nil {
+		return err
+	}
+	b.env = []string{
+		"PATH=" + b.quick + "/bin:/usr/local/bin:/usr/bin:/bin", "TMPDIR=" + b.dir + "/t",
+		"PROMETHEUS_MULTIPROC_DIR=" + b.dir + "/t/metrics", "AUTHENTIK_LISTEN__HTTP=" + address,
+	}
+	if b.script == "" {
+		b.script = b.dir + "/ak"
+		if err := os.WriteFile(b.script, []byte(threeSteps), 0o755); err != nil {
+			return err
+		}
+	}
+	b.whyNot = b.tryPID1(ctx)
+	b.asPID1 = b.whyNot == nil
+	return ctx.Err()
+}
+
+func build(ctx context.Context, out string, flags []string, packages ...string) error {
+	cmd := exec.CommandContext(ctx, "go", slices.Concat([]string{"build"}, flags, []string{"-o", out}, packages)...)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	cmd.Stderr = os.Stderr
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("build %v: %w", packages, err)
+	}
+	return nil
+}
+
+// freeAddress is one that nobody listens on now.
+func freeAddress() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
+}
+
+// tryPID1 finds out whether this user may make PID namespaces.
+func (b *bed) tryPID1(ctx context.Context) error {
+	p, err := b.start(ctx, true, nil, b.empty)
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
+		return path.Err
+	}
+	if err != nil {
+		return err
+	}
+	return p.wait()
+}
+
+// close ends what still runs and removes all that was made.
+func (b *bed) close() error {
+	b.sweep()
+	if b.faults != nil {
+		_ = b.faults.Close()
+	}
+	return os.RemoveAll(b.dir)
+}
+
+// tempDir makes a TMPDIR of its own for a candidate that runs beside others.
+func (b *bed) tempDir() (string, error) { return os.MkdirTemp(b.dir, "tmp-") }
+
+// threeSteps stands for lifecycle/ak of 2026.2 where it is not at hand. It asks Python
+// for nothing where the real one loads Django's settings and a YAML reader for the
+// debugger flag, so it is a lower bound.
+const threeSteps = `#!/usr/bin/env -S bash
+set -e -o pipefail
+mkdir -p "$PROMETHEUS_MULTIPROC_DIR"
+if [[ "$(/usr/bin/python3 -c pass 2>/dev/null)" == "True" ]]; then exit 1; fi
+if [[ "$1" == healthcheck ]]; then exec authentik healthcheck "$(cat "$TMPDIR/authentik-mode")"; fi
+echo "$1" >"$TMPDIR/authentik-mode"
+exec authentik
+`
