@@ -137,6 +137,25 @@ func TestBurst(t *testing.T) {
 	}
 }
 
+// Orphans come faster than they can be told of: a stop is heard all the same, and all are
+// told to end.
+func TestStopInAStorm(t *testing.T) {
+	for way, wrap := range ways() {
+		t.Run(way, func(t *testing.T) {
+			spec := one(`while :; do (:&); done`)
+			for range 7 {
+				spec.Services = append(spec.Services, spec.Services[0])
+			}
+			u := startSpec(t, wrap(t), spec)
+			for range 1000 {
+				u.next("storm")
+			}
+			u.signal(syscall.SIGTERM)
+			u.expect(143, "StopBegun", "!GraceNearlyOver", "!Killed")
+		})
+	}
+}
+
 // fifo makes one in DIR and opens it, so that who opens it for reading does not wait.
 func (u *underInit) fifo(name string) *os.File {
 	u.t.Helper()

@@ -107,8 +107,10 @@ func readRelative(pid int) (relative, error) {
 	return parseStat(pid, raw)
 }
 
-// parseStat reads fields 3 (state), 4 (ppid), 5 (pgrp), 22 (starttime)
-// and 24 (rss) of proc_pid_stat(5). The name in field 2 may hold blanks and brackets, so what counts is the last bracket.
+// parseStat reads fields 3 (state), 4 (ppid), 5 (pgrp), 20 (num_threads), 22 (starttime)
+// and 24 (rss) of proc_pid_stat(5). The name in field 2 may hold blanks and brackets, so
+// what counts is the last bracket. The state is the first thread's: where that one has
+// ended and others run (pthread_exit(3)) it is Z too, and the process lives.
 func parseStat(pid int, raw []byte) (relative, error) {
 	fields := bytes.Fields(raw[bytes.LastIndexByte(raw, ')')+1:])
 	if len(fields) < 22 {
@@ -130,7 +132,8 @@ func parseStat(pid int, raw []byte) (relative, error) {
 	if err != nil {
 		return relative{}, err
 	}
-	return relative{process{pid, start}, ppid, group, fields[0][0] == 'Z', pages}, nil
+	zombie := fields[0][0] == 'Z' && string(fields[17]) <= "1"
+	return relative{process{pid, start}, ppid, group, zombie, pages}, nil
 }
 
 func commandLineHolds(pid int, word string) bool {
