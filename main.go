@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 
 	"ak-init/supervise"
 )
@@ -34,27 +33,17 @@ func run(args, environ []string, stdout, stderr *os.File) int {
 		}
 		return code
 	}
-	if slices.Contains([]string{"help", "version", "status"}, opts.command) {
-		supervise.WriteFromBackground() // as all do that print and end
-	}
 	switch opts.command {
-	case "help":
-		_, _ = fmt.Fprint(stdout, usage, flagSet(&options{}).FlagUsages())
-		return 0
-	case "version":
-		_, _ = fmt.Fprintln(stdout, "ak-init", version)
-		return 0
 	case "healthcheck":
 		return healthcheck(opts, careless(stderr.Fd()))
-	}
-	log := newLogger(opts, stderr)
-	defer log.close()
-	if opts.command == "status" {
-		if err := showStatus(opts, caught, stdout); err != nil {
+	case "help", "version", "status":
+		if err := tell(opts, caught, stdout); err != nil {
 			return usageFault(asRefusal(err), stderr)
 		}
 		return 0
 	}
+	log := newLogger(opts, stderr)
+	defer log.close()
 	code, err := start(opts, caught, log, stdout)
 	if err != nil {
 		refusal := asRefusal(err)
@@ -62,6 +51,20 @@ func run(args, environ []string, stdout, stderr *os.File) int {
 		return refusal.code
 	}
 	return code
+}
+
+// tell is for the commands that print something and end.
+func tell(o options, caught *supervise.Signals, stdout *os.File) error {
+	supervise.WriteFromBackground()
+	switch o.command {
+	case "help":
+		_, _ = fmt.Fprint(stdout, usage, flagSet(&options{}).FlagUsages())
+	case "version":
+		_, _ = fmt.Fprintln(stdout, "ak-init", version)
+	case "status":
+		return showStatus(o, caught, stdout)
+	}
+	return nil
 }
 
 // start goes from options to exit code. A TMPDIR that looked usable and cannot be

@@ -60,9 +60,7 @@ func ReadSettings(from Sources) (Settings, error) {
 		}
 	}
 	s.tree = merge(s.tree, fromEnvironment(from.Env))
-	for _, fault := range resolveAll(s.tree, from) {
-		faults = append(faults, fault)
-	}
+	faults = append(faults, resolveAll(s.tree, from)...)
 	return s, errors.Join(faults...)
 }
 
