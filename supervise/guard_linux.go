@@ -46,11 +46,18 @@ func startGuard() (guard, error) {
 	return guard{pid, tell}, nil
 }
 
-// watch tells it of one more child. A guard that is gone needs no telling.
+// messageSize is a pid's and its start time's, as watch writes them.
+const messageSize = 12
+
+// watch tells it of one more child, which has not been reaped: by the time that the guard
+// listens its pid may be somebody else's. A guard that is gone needs no telling.
 func (g guard) watch(pid int) {
-	if g.pid != 0 {
-		_, _ = unix.Write(g.tell, binary.LittleEndian.AppendUint32(nil, uint32(pid)))
+	if g.pid == 0 {
+		return
 	}
+	child, _ := readProcess(pid) // where /proc has gone away meanwhile, its start is 0
+	message := binary.LittleEndian.AppendUint32(make([]byte, 0, messageSize), uint32(pid))
+	_, _ = unix.Write(g.tell, binary.LittleEndian.AppendUint64(message, child.start))
 }
 
 // dismiss ends it and reaps it. It takes microseconds: what SIGKILL meets is asleep in
@@ -64,53 +71,55 @@ func (g guard) dismiss() {
 	_ = unix.Close(g.tell)
 }
 
-// Guard is the whole life of a guard: it reads pids from the pipe until ak-init is
+// Guard is the whole life of a guard: it reads of children from the pipe until ak-init is
 // gone, kills what is left of those children's process groups and all that descends from
 // them, and gives how many processes that were.
-func Guard(hear io.Reader) int {
+func Guard(hear io.Reader) (killed int) {
 	keepQuiet()
 	children := map[int]process{}
-	var message [4]byte
+	var message [messageSize]byte
 	for {
 		if _, err := io.ReadFull(hear, message[:]); err != nil {
 			break
 		}
 		pid := int(binary.LittleEndian.Uint32(message[:]))
-		// One that is gone by now may have left others in its group.
-		p, err := readProcess(pid)
-		if err != nil {
-			p = process{pid: pid}
-		}
-		children[pid] = p
+		children[pid] = process{pid, binary.LittleEndian.Uint64(message[4:])}
 	}
-	killed := 0
-	for range killRounds { // what is forked while we look has the next look
-		n := killFamilies(children)
-		if killed += n; n == 0 {
+	// Stopped first, so that none forks any more: a child that leaves its group while its
+	// parent is killed could not be told from others.
+	halted := map[process]bool{}
+	for range haltRounds {
+		if !haltFamilies(children, halted) {
 			break
+		}
+	}
+	for p := range halted {
+		if sendExactly(p, syscall.SIGKILL) == nil {
+			killed++
 		}
 	}
 	return killed
 }
 
-// killRounds bounds the looks of a guard.
-const killRounds = 100
+// haltRounds bounds the looks of a guard: what is forked during one has the next one.
+const haltRounds = 100
 
-func killFamilies(children map[int]process) (killed int) {
+// haltFamilies stops who has not been stopped yet, and tells whether there was anybody.
+func haltFamilies(children map[int]process, halted map[process]bool) (more bool) {
 	all, err := everybody()
 	if err != nil {
 		for pid := range children {
 			_ = syscall.Kill(-pid, syscall.SIGKILL)
 		}
-		return 0
+		return false
 	}
 	family := all.families(children)
 	for _, r := range all {
-		if !r.zombie && all.within(r, family) && sendExactly(r.process, syscall.SIGKILL) == nil {
-			killed++
+		if !r.zombie && !halted[r.process] && all.within(r, family) && sendExactly(r.process, syscall.SIGSTOP) == nil {
+			halted[r.process], more = true, true
 		}
 	}
-	return killed
+	return more
 }
 
 // families are the members of these children's process groups. A group whose leader began

@@ -109,6 +109,9 @@ func (s *system) start(c Command) (int, error) {
 		}
 		return 0, whyNot(c, err)
 	}
+	// It has run for some microseconds. PR_SET_PDEATHSIG would cover these and cost more: a
+	// child that dies with us, before the guard has looked, hides those of its children that
+	// have left its process group.
 	s.guard.watch(pid)
 	s.runs[pid], s.groups[pid] = childRun{now, oomKills("")}, true
 	if tty >= 0 {
@@ -184,6 +187,7 @@ func (s *system) reap() (in input, childless bool) {
 		case status.Stopped():
 			return halted{pid, status.StopSignal()}, false
 		case pid == s.guard.pid:
+			_ = unix.Close(s.guard.tell)
 			s.guard = guard{}
 			continue
 		}
