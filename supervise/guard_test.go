@@ -121,7 +121,8 @@ func TestGuardHoldsNoInputAndOutput(t *testing.T) {
 // The init is killed as soon as the guard knows of its child, which may be before the
 // guard listens.
 func TestGuardInTheFirstMoment(t *testing.T) {
-	for range 20 {
+	t.Parallel()
+	for range 10 {
 		u := startSpec(t, nil, one("exec sleep 1000"))
 		u.await("Started")
 		u.signal(syscall.SIGKILL)
