@@ -400,6 +400,17 @@ func TestMachine(t *testing.T) {
 			state: done, code: 4,
 		},
 		{
+			name: "nobody waits for a service that rests when the last that runs ends in the stop delay",
+			spec: Spec{Services: both(), Restart: onFailure, Grace: 10 * time.Second, StopDelay: 9 * time.Second},
+			moves: append(startBoth[:3:3],
+				move{exited{pid: 7, status: withCode(4)}, []string{"emit supervise.Exited", "emit supervise.RestartScheduled", "rest0 1s", "left 15 7"}},
+				move{signalled{term}, []string{"emit supervise.StopBegun", "nearly 8s", "grace 10s", "delay 9s"}},
+				move{expired{timer{kind: graceNearlyOver}}, []string{"tree 15"}},
+				move{exited{pid: 8}, []string{"emit supervise.Exited", "unguard"}},
+			),
+			state: sweeping, code: 4,
+		},
+		{
 			name: "a stop at the terminal stops the job, and SIGCONT wakes it",
 			spec: Spec{Services: both()},
 			moves: append(startBoth[:3:3],
@@ -484,7 +495,8 @@ func TestExitCodeOfEveryStatus(t *testing.T) {
 }
 
 // FuzzMachine holds for any order of things: nothing is started after a stop was asked
-// for, nothing is signalled that does not run, and once everything is gone the run ends.
+// for, nothing is signalled that does not run, a stop does not wait for what does not run,
+// and once everything is gone the run ends.
 func FuzzMachine(f *testing.F) {
 	f.Add([]byte{0, 2, 4, 3})
 	f.Add([]byte{0, 2, 14, 6, 2, 12, 3})
@@ -538,7 +550,7 @@ type puppet struct {
 }
 
 func (p *puppet) feed(in input) {
-	if f, ok := in.(failed); ok && (p.m.inStep() || p.m.services[f.who].pid != 0) {
+	if f, ok := in.(failed); ok && (p.m.inStep() || p.m.state != serving || p.m.services[f.who].pid != 0) {
 		return // nobody tried to start it
 	}
 	wasAsked := p.m.asked != 0
@@ -556,6 +568,9 @@ func (p *puppet) feed(in input) {
 				p.t.Fatalf("%d is signalled and does not live", o.pid)
 			}
 		}
+	}
+	if p.m.graceSet && p.m.state < sweeping && len(p.alive) == 0 {
+		p.t.Fatalf("nothing runs, and the stop waits after %T", in)
 	}
 }
 

@@ -26,6 +26,12 @@ func (m *machine) stopSignalled(sig, stopWith syscall.Signal) []order {
 // stop begins the stop sequence.
 func (m *machine) stop(delay time.Duration) []order {
 	m.graceSet = true
+	for i := range m.services { // who rests stays down, and nobody waits for it
+		if s := &m.services[m.whose(i)]; s.life == resting {
+			s.life = gone
+			m.code = cmp.Or(m.code, s.code)
+		}
+	}
 	orders := []order{
 		setTimer{timer{kind: graceNearlyOver}, m.nearlyOver()},
 		setTimer{timer{kind: graceOver}, m.spec.Grace},
@@ -63,16 +69,13 @@ func (m *machine) takeTurns(passed time.Duration) []order {
 // whose gives the service whose turn it is.
 func (m *machine) whose(turn int) int { return len(m.services) - 1 - turn }
 
-// nextTurn begins the stop of the next service that runs. One that rests stays down.
+// nextTurn begins the stop of the next service that runs.
 func (m *machine) nextTurn() []order {
 	for m.turn < len(m.services) {
 		s := &m.services[m.whose(m.turn)]
 		m.turn++
 		if s.life == up {
 			return m.quit(s)
-		}
-		if s.life == resting {
-			m.code = cmp.Or(m.code, s.code)
 		}
 		s.life = gone
 	}
