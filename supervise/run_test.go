@@ -19,10 +19,14 @@ type fakeKernel struct {
 	alive  map[int]bool
 	// stopsAfter is how long the child takes to end after TERM; negative: it never does.
 	stopsAfter time.Duration
+	// runsFor are how long the first, the second... run lasts by itself; none is for ever.
+	runsFor []time.Duration
 	// drainsAfter is how long the helper takes.
 	drainsAfter time.Duration
 	log         []string
 	begin       time.Time
+	// started is when the child was.
+	started time.Time
 }
 
 func (k *fakeKernel) note(format string, args ...any) {
@@ -31,7 +35,11 @@ func (k *fakeKernel) note(format string, args ...any) {
 
 func (k *fakeKernel) start(c Command) (int, error) {
 	k.note("start %s", c.Name)
-	k.alive[7] = true
+	k.alive[7], k.started = true, time.Now()
+	if len(k.runsFor) > 0 {
+		time.AfterFunc(k.runsFor[0], func() { k.die(1 << 8) })
+		k.runsFor = k.runsFor[1:]
+	}
 	return 7, nil
 }
 
@@ -56,7 +64,7 @@ func (k *fakeKernel) resume([]int) {}
 func (k *fakeKernel) unguard() {}
 
 func (k *fakeKernel) die(status syscall.WaitStatus) {
-	k.dead = append(k.dead, exited{pid: 7, status: status})
+	k.dead = append(k.dead, exited{pid: 7, status: status, uptime: time.Since(k.started)})
 	k.caught.child <- syscall.SIGCHLD
 }
 
@@ -163,4 +171,63 @@ func roundOff(line string) string {
 	at, rest, _ := strings.Cut(line, " ")
 	d, _ := time.ParseDuration(at)
 	return d.Truncate(time.Microsecond).String() + " " + rest
+}
+
+// Minutes of backoff, in no time at all: each pause is as long as it has to be, with a
+// tenth of jitter at most, and a stop ends it at once.
+func TestRestartsTakeTheirTime(t *testing.T) {
+	const s = time.Second
+	tests := []struct {
+		name    string
+		runsFor []time.Duration
+		limit   int
+		// pauses are those before each start but the first.
+		pauses []time.Duration
+		stopAt time.Duration // 0: never
+		code   int
+	}{
+		{"given up at the fifth quick end", []time.Duration{s, s, s, s, s}, 5, []time.Duration{s, 2 * s, 4 * s, 8 * s}, 0, 1},
+		{
+			"anew behind a minute of health, up to a minute of pause",
+			[]time.Duration{s, s, 61 * s, 11 * s, 11 * s, 11 * s, 11 * s, 11 * s, 11 * s, 11 * s, s, s, s, s, s}, 5,
+			[]time.Duration{s, 2 * s, s, 2 * s, 4 * s, 8 * s, 16 * s, 32 * s, 60 * s, 60 * s, 60 * s, 60 * s, 60 * s, 60 * s}, 0, 1,
+		},
+		{"without a limit, until it is told to stop in a pause", []time.Duration{0, 0, 0, 0, 0, 0, 0}, 0, []time.Duration{s, 2 * s, 4 * s, 8 * s, 16 * s}, 40 * s, 1},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				caught := &Signals{stop: make(chan os.Signal, 8), forward: make(chan os.Signal, 8), child: make(chan os.Signal, 8)}
+				k := &fakeKernel{caught: caught, alive: map[int]bool{}, begin: time.Now(), runsFor: tt.runsFor}
+				if tt.stopAt > 0 {
+					time.AfterFunc(tt.stopAt, func() { caught.stop <- term })
+				}
+				restart := DefaultRestart(OnFailure)
+				restart.Limit = tt.limit
+				var pauses []time.Duration
+				var ended time.Time
+				code := run(Spec{Services: alone(""), Grace: 25 * s, Restart: restart}, k, caught, func(e Event) {
+					switch e.(type) {
+					case Exited:
+						ended = time.Now()
+					case Started:
+						if !ended.IsZero() {
+							pauses = append(pauses, time.Since(ended))
+						}
+					}
+				})
+				if code != tt.code || len(pauses) != len(tt.pauses) {
+					t.Fatalf("code %d behind pauses of %v, want %d behind %v", code, pauses, tt.code, tt.pauses)
+				}
+				for i, want := range tt.pauses {
+					if pauses[i] < want || pauses[i] > want+want/10 {
+						t.Errorf("pause %d is %s, want %s and at most a tenth more", i, pauses[i], want)
+					}
+				}
+				if took := time.Since(k.begin); tt.stopAt > 0 && took != tt.stopAt {
+					t.Errorf("it ends after %s, want %s, at once", took, tt.stopAt)
+				}
+			})
+		})
+	}
 }
