@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,15 +11,32 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"ak-init/testdata/standin/layout"
 )
 
-// releaseFlags build ak-init as the Containerfile does: that is what is measured.
-func releaseFlags() []string {
-	return []string{"-trimpath", "-tags=quiet", "-ldflags=-s -w -checklinkname=0 -E ak-init/supervise.entry"}
+// releaseFlags are those that the Containerfile builds ak-init with: that is what is
+// measured.
+func releaseFlags() ([]string, error) {
+	const file = "Containerfile"
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	for line := range strings.Lines(string(raw)) {
+		var argv []string
+		list, ok := strings.CutPrefix(line, "RUN ")
+		if !ok || json.Unmarshal([]byte(list), &argv) != nil {
+			continue
+		}
+		if out := slices.Index(argv, "-o"); out > 2 && slices.Equal(argv[:2], []string{"go", "build"}) {
+			return argv[2:out], nil
+		}
+	}
+	return nil, errors.New("there is no go build in the " + file)
 }
 
 // helperFlags build what stands beside it.
@@ -70,7 +88,11 @@ func (b *bed) furnish(ctx context.Context) (err error) {
 	if b.faults, err = os.OpenFile(b.dir+"/stderr", os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600); err != nil {
 		return err
 	}
-	if err := build(ctx, b.akInit, releaseFlags(), "."); err != nil {
+	flags, err := releaseFlags()
+	if err != nil {
+		return err
+	}
+	if err := build(ctx, b.akInit, flags, "."); err != nil {
 		return err
 	}
 	if err := build(ctx, b.dir+"/", helperFlags(), "./bench/empty", "./bench/service", "./bench/enter",
