@@ -19,8 +19,10 @@ package supervise
 // asked for, calls it. A QUIT between initsig and Catch is lost to us: the runtime prints
 // a trace and ends with 2.
 //
-// Blocking the signals would not do: Go unblocks what would end it, before its own
-// handlers are there (minitSignalMask, blockableSig).
+// Blocking these signals would not do: Go unblocks what would end it, before its own
+// handlers are there (minitSignalMask, blockableSig). Those that only a child can do
+// something with it leaves blocked, in all of its threads, and so they are blocked here:
+// [Signals] hears them without Go's help.
 //
 // A link by the C linker (-linkmode=external) ignores -E without a word.
 func entry() //nolint:unused // the linker refers to it

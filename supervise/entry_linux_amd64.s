@@ -1,6 +1,7 @@
 #include "textflag.h"
 
 #define SYS_rt_sigaction 13
+#define SYS_rt_sigprocmask 14
 #define SYS_exit_group 231
 
 #define SIGINT 2
@@ -25,6 +26,10 @@ GLOBL ends<>(SB), RODATA, $32
 	MOVL	$SYS_rt_sigaction, AX \
 	SYSCALL
 
+// The signals of withAChild in signals_linux.go: bit n-1 is signal n.
+DATA forLater<>+0(SB)/8, $0xFFFFFFFC38002A00
+GLOBL forLater<>(SB), RODATA|NOPTR, $8
+
 // func entry()
 //
 // SP points at argc, as execve left it. _rt0_amd64 (Go's runtime/asm_amd64.s) looks at
@@ -33,6 +38,12 @@ TEXT ·entry(SB),NOSPLIT|NOFRAME,$0-0
 	SIGACTION(SIGTERM)
 	SIGACTION(SIGINT)
 	SIGACTION(SIGQUIT)
+	MOVL	$0, DI // SIG_BLOCK
+	LEAQ	forLater<>(SB), SI
+	XORL	DX, DX
+	MOVL	$8, R10
+	MOVL	$SYS_rt_sigprocmask, AX
+	SYSCALL
 	JMP	_rt0_amd64_linux(SB)
 
 // end is a signal handler: DI is the signal, the stack may be any.

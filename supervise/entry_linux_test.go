@@ -3,6 +3,7 @@
 package supervise
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
 	"os"
@@ -75,6 +76,78 @@ func TestEntry(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What entry blocks is what signals_linux.go leaves for later, no more and no less, and
+// with it each signal that comes arrives, however many of them come at a time; the child
+// blocks nothing.
+func TestEntryBlocksWhatCanWait(t *testing.T) {
+	var want uint64
+	for _, sig := range withAChild() {
+		want |= maskOf(asSyscall(sig)).Val[0]
+	}
+	const each = 300
+	cmd := exec.CommandContext(t.Context(), buildAtEntry(t), "5s", "", "sh", "-c", fmt.Sprintf(`exec env %s=1 "$SELF"`, reportRole))
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Env = append(os.Environ(), initRole+"=1", "SELF="+self)
+	pipe, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(pipe)
+	for lines.Scan() && lines.Text() != "ready" {
+	}
+	want |= blockedBy(t, os.Getpid()) // who starts us may block some as well
+	if got := blockedBy(t, cmd.Process.Pid); got != want {
+		t.Errorf("it blocks %016x, want %016x", got, want)
+	}
+	for range each {
+		if err := cmd.Process.Signal(syscall.Signal(40)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	forwarded := 0
+	for forwarded < each && lines.Scan() {
+		if strings.Contains(lines.Text(), "Forwarded") {
+			forwarded++
+		}
+	}
+	if forwarded != each {
+		t.Errorf("%d of %d real-time signals were handed on", forwarded, each)
+	}
+	_ = cmd.Process.Signal(syscall.SIGTERM) // its exit code tells
+	for lines.Scan() {
+	}
+	if _ = cmd.Wait(); cmd.ProcessState.ExitCode() != 0 {
+		t.Errorf("%v, want the child's 0", cmd.ProcessState)
+	}
+}
+
+// blockedBy is what all of a process's threads block (proc_pid_status(5)): that which takes
+// signals in for os/signal blocks more.
+func blockedBy(t *testing.T, pid int) uint64 {
+	t.Helper()
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no threads of %d: %v", pid, err)
+	}
+	all := ^uint64(0)
+	for _, file := range files {
+		raw, err := os.ReadFile(file)
+		_, rest, _ := strings.Cut(string(raw), "SigBlk:\t")
+		var mask uint64
+		if _, scanErr := fmt.Sscanf(rest, "%x", &mask); err != nil || scanErr != nil {
+			t.Fatal(err, scanErr)
+		}
+		all &= mask
+	}
+	return all
 }
 
 // traced is PID 1 of a new namespace, stopped by ptrace.

@@ -19,6 +19,8 @@ type Signals struct {
 	child chan os.Signal
 	// terminal: we were started on one. nohup: and are to outlive it (nohup(1)).
 	terminal, nohup bool
+	// rest are those that wait for a child to have them.
+	rest []os.Signal
 }
 
 // Real-time signals as the kernel counts them; 32 to 34 are the C libraries' own
@@ -83,6 +85,7 @@ func (s *Signals) meaning(sig syscall.Signal) input {
 func (s *Signals) catchDeaths() {
 	signal.Notify(s.child, syscall.SIGCHLD)
 	signal.Notify(s.forward, syscall.SIGCONT, syscall.SIGTSTP)
+	s.rest = s.hearBlocked(withAChild())
 	for _, n := range libcsOwn() {
 		var byDefault [4]uintptr // struct sigaction of the kernel: all zero is SIG_DFL
 		_, _, _ = syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, n, uintptr(unsafe.Pointer(&byDefault)), 0, 8, 0, 0)
@@ -95,7 +98,11 @@ func libcsOwn() []uintptr { return []uintptr{32, 34} }
 
 // catchRest comes when a child is there to have them. Until then Go's runtime catches
 // these and does nothing (os/signal, Default behavior of signals).
-func (s *Signals) catchRest() { signal.Notify(s.forward, withAChild()...) }
+func (s *Signals) catchRest() {
+	if len(s.rest) > 0 { // none would be all
+		signal.Notify(s.forward, s.rest...)
+	}
+}
 
 func atOnce() []os.Signal {
 	// The last two would stop ak-init: their default action stands until they are caught.
