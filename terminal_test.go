@@ -18,7 +18,7 @@ const ctrlC, ctrlD, ctrlZ, escape = "\x03", "\x04", "\x1a", "\x1b"
 // terminalEnv is the scene's, made for somebody who looks at a terminal.
 func (s *scene) terminalEnv() []string {
 	return slices.Concat(s.env, []string{
-		"PATH=" + s.dir + ":/usr/bin:/bin", "HOME=" + s.dir, "HISTFILE=", "PS1=prompt> ", "NO_COLOR=1", "AK_INIT_USER=" + uid(),
+		"PATH=" + s.dir + ":/usr/bin:/bin", "HOME=" + s.dir, "HISTFILE=", "PS1=prompt> ", "NO_COLOR=1",
 	})
 }
 
@@ -459,7 +459,7 @@ func TestTerminalHangUp(t *testing.T) {
 	t.Run("a shell that tells its jobs before it ends", func(t *testing.T) {
 		t.Parallel()
 		s := newScene(t)
-		s.script("shell", `ak-init worker & read -r line; kill -HUP $!; exit 0`)
+		s.script("shell", `ak-init server & read -r line; kill -HUP $!; exit 0`)
 		p := s.at(s.dir + "/shell")
 		s.awaitHealth(0, "--started")
 		p.enter("")
@@ -614,11 +614,63 @@ func TestTerminalPID1(t *testing.T) {
 		s := newScene(t)
 		// As container runtimes do it: PID 1 leads the session.
 		p := s.at(slices.Concat(wrap, []string{"setsid", "-c", s.akInit, "server"})...)
-		s.awaitHealth(0, "--started")
+		s.awaitEvent("alive")
 		p.press(ctrlZ)
 		p.press(ctrlC)
 		if code := p.exitCode(); code != 0 {
 			t.Errorf("exit code %d", code)
 		}
 	})
+}
+
+// TestTerminalDocker has the same with a container's PID 1 and Docker's client between.
+func TestTerminalDocker(t *testing.T) {
+	d := newDocker(t)
+	s := newScene(t)
+	s.script("hears", hears)
+	s.must(os.WriteFile(s.dir+"/.bashrc", []byte("PS1='inner> '\n"), 0o600))
+	root := t.TempDir()
+	for _, name := range []string{"bin", "lib", "lib64"} {
+		target, err := os.Readlink("/" + name)
+		if err != nil {
+			t.Skip("what a shell needs is not all in /usr here:", err)
+		}
+		s.must(os.Symlink(target, filepath.Join(root, name)))
+	}
+	d.imageFrom(root, d.image)
+	run := func(words ...string) *pty {
+		argv := []string{"docker", "run", "-it", "--rm", "--network", "none", "-v", "/usr:/usr:ro", "-v", s.dir + ":" + s.dir}
+		for _, pair := range s.terminalEnv() {
+			argv = append(argv, "-e", pair)
+		}
+		return atPty(t, s.dir, os.Environ(), append(argv, append([]string{d.image, s.akInit}, words...)...)...)
+	}
+	p := run("run", "--", "hears")
+	p.await("ready")
+	p.resize(50, 132)
+	p.await("now 50 132")
+	p.press(ctrlZ)
+	p.await("CONT heard")
+	p.press(ctrlC)
+	p.await("INT heard")
+	if code := p.exitCode(); code != 7 {
+		t.Errorf("exit code %d, want 7", code)
+	}
+
+	p = run("bash")
+	p.await("inner> ")
+	p.innerJob()
+	p.enter("suspend")
+	p.enter("exit 3")
+	if code := p.exitCode(); code != 3 {
+		t.Errorf("exit code %d, want 3", code)
+	}
+
+	p = run("server")
+	s.awaitEvent("alive")
+	p.press(ctrlZ)
+	p.press(ctrlC)
+	if code := p.exitCode(); code != 0 || !p.shows("child told to stop") {
+		t.Errorf("exit code %d", code)
+	}
 }
