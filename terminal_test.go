@@ -101,6 +101,24 @@ func TestTerminalCtrlCGoesToTheChildAlone(t *testing.T) {
 	}
 }
 
+// Each run of a child has the terminal; between two of them it is ours.
+func TestTerminalRestart(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.script("hears", hears)
+	p := s.shell("bash")
+	p.enter("ak-init run --restart always -- hears")
+	for range 2 {
+		p.await("ready")
+		p.press(ctrlC)
+		p.await("INT heard")
+		p.await("restart scheduled")
+	}
+	p.press(ctrlC)
+	p.await("stop begun")
+	p.wantCode("7")
+}
+
 func TestTerminalCtrlZAndFg(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"bash", "dash"} {
@@ -612,6 +630,9 @@ func TestTerminalPID1(t *testing.T) {
 	t.Run("a service", func(t *testing.T) {
 		t.Parallel()
 		s := newScene(t)
+		if os.Geteuid() != 0 {
+			t.Skip("needs root to take the terminal from another session (ioctl_tty(2), TIOCSCTTY)")
+		}
 		// As container runtimes do it: PID 1 leads the session.
 		p := s.at(slices.Concat(wrap, []string{"setsid", "-c", s.akInit, "server"})...)
 		s.awaitEvent("alive")
