@@ -145,7 +145,7 @@ func TestFaultZombieWithThreads(t *testing.T) {
 				spec.Grace = 500 * time.Millisecond
 				u := startSpec(t, wrap(t), spec, func(u *underInit) { leave = u.fifo("leave") })
 				u.await("Started", "^ready")
-				_ = leave.Close()
+				_, _ = leave.WriteString("now\n") // closed before the shell has opened it, nobody would be there to end its wait
 				u.expect(3, tt.said...)
 			}
 		})
