@@ -16,7 +16,7 @@ type status struct {
 	PID     int    `json:"pid"`
 	Version string `json:"version"`
 	Command string `json:"command"`
-	// Phase is that of the service that is furthest from ready.
+	// Phase is that of the first service that is not ready, else ready.
 	Phase         health.Phase    `json:"phase"`
 	UptimeSeconds float64         `json:"uptime_seconds"`
 	OrphansReaped int             `json:"orphans_reaped"`
@@ -76,7 +76,7 @@ func newLedger(p plan, begun time.Time) *ledger {
 	return l
 }
 
-// phases are those that a step is.
+// stepPhase is the phase while a step runs.
 func stepPhase(name string) health.Phase {
 	switch name {
 	case "wait-for-database":

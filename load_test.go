@@ -83,6 +83,29 @@ func TestRealGunicornReplacedUnderLoad(t *testing.T) {
 	s.nothingLeft()
 }
 
+// A stop while gunicorn hands over: the old master drains, the new one, still its child, has
+// requests by then. Both finish.
+func TestRealGunicornStoppedWhileItHandsOver(t *testing.T) {
+	t.Parallel()
+	s := newRealScene(t)
+	r := s.start("server")
+	s.awaitHealth(0, "--started")
+	first := s.get("/slow?for=4")
+	s.await("the first request", func() bool { return len(s.events("request begin")) == 1 })
+	r.signal(syscall.SIGUSR2)
+	s.await("the old master to drain", func() bool {
+		return len(s.masters()) == 2 && strings.Contains(r.logs.String(), "Handling signal: term")
+	})
+	second := s.get("/slow?for=5")
+	s.await("the second request", func() bool { return len(s.events("request begin")) == 2 })
+	r.signal(syscall.SIGTERM)
+	s.allAnswered([]<-chan reply{first, second})
+	if code := r.exitCode(); code != 0 {
+		t.Errorf("exit code %d, want 0", code)
+	}
+	s.nothingLeft()
+}
+
 // masters are the pids of gunicorn's masters, as setproctitle names them.
 func (s *scene) masters() []int {
 	var pids []int

@@ -124,7 +124,7 @@ func (o *options) rewriteSignal(pairs string) error {
 		case !ok:
 			return fmt.Errorf("%q is not FROM:TO", pair)
 		case fromErr != nil || from == 0:
-			return fmt.Errorf("%q is no signal", fromName)
+			return fmt.Errorf("%q is no signal: say TERM, SIGTERM or 15, and real-time ones by number, 35 to 64", fromName)
 		case toErr != nil:
 			return fmt.Errorf("%q is no signal, nor 0 for none", toName)
 		case !supervise.Heard(from):
@@ -194,6 +194,11 @@ func parse(args, environ []string) (options, error) {
 	}
 	if slices.Contains([]string{"run", "bash", "manage"}, o.command) && o.given["log-level"] == "" {
 		o.logLevel = "warning" // who starts something by hand wants to see that alone
+	}
+	if o.command == "bash" || o.command == "manage" {
+		// Twins in the container's environment are meant for its services: a command that is not
+		// to be run twice must not be started again.
+		o.restart, o.stopDelay, o.successExit = string(supervise.Never), 0, nil
 	}
 	return o, o.validate()
 }
@@ -335,8 +340,17 @@ func (o *options) strayFlags() (faults []error) {
 	} else if byFlag(string(o.question)) {
 		faults = append(faults, fmt.Errorf("--%s is a question for healthcheck, not for %s", o.question, o.command))
 	}
-	if o.command != "status" && byFlag("watch") { // dramatiq has a flag of that name
-		faults = append(faults, errors.New("--watch is for status; what is meant for the worker itself goes behind \"--\""))
+	if o.command != "status" && byFlag("watch") {
+		hint := ""
+		if o.command == "worker" { // dramatiq has a flag of that name
+			hint = `; what is meant for the worker itself goes behind "--"`
+		}
+		faults = append(faults, errors.New("--watch is for status"+hint))
+	}
+	for _, name := range []string{"restart", "restart-limit", "stop-delay", "success-exit"} {
+		if (o.command == "bash" || o.command == "manage") && byFlag(name) {
+			faults = append(faults, fmt.Errorf("--%s is for services, and %s is none", name, o.command))
+		}
 	}
 	return faults
 }
@@ -364,9 +378,9 @@ func (o *options) flagFaults() (faults []error) {
 		fault("root", "is empty")
 	}
 	if o.grace <= 0 {
-		fault("grace-period", "%s is not a time to stop in", o.grace)
+		fault("grace-period", "%s is not a time to stop in; 25s is the default", o.grace)
 	}
-	if o.stopDelay < 0 || o.stopDelay >= o.grace {
+	if o.stopDelay < 0 || o.grace > 0 && o.stopDelay >= o.grace {
 		fault("stop-delay", "%s does not fit into the grace period of %s", o.stopDelay, o.grace)
 	}
 	return faults

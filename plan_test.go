@@ -177,6 +177,10 @@ func TestInteractiveCommandsStandBesideAService(t *testing.T) {
 	if p.Runtime != "" || p.Services[0].ModeFile != "" {
 		t.Errorf("claims %s and writes %s", p.Runtime, p.Services[0].ModeFile)
 	}
+	p = planOf(t, somewhere(), []string{"manage", "x"}, "AK_INIT_RESTART=always", "AK_INIT_STOP_DELAY=9s", "AK_INIT_SUCCESS_EXIT=3")
+	if s := p.spec(); s.Restart.Policy != "never" || s.StopDelay != 0 || len(s.Success) != 0 {
+		t.Errorf("what the environment says of services holds for a command: %+v", s)
+	}
 	if p := planOf(t, somewhere(), []string{"bash", "-l"}); !slices.Equal(p.Services[0].Argv, []string{"bash"}) { // as the script has it
 		t.Errorf("runs %q", p.Services[0].Argv)
 	}

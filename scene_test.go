@@ -130,9 +130,27 @@ func freeAddress(t *testing.T, name string) string {
 type running struct {
 	*exec.Cmd
 	t    *testing.T
-	logs bytes.Buffer
+	logs output
 	// ended brings what Wait gave, once.
 	ended chan error
+}
+
+// output is what a process has written so far.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
 }
 
 // start runs ak-init with these words.

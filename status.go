@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"strings"
+	"sync"
 	"text/tabwriter"
 	"time"
 
@@ -48,14 +49,11 @@ func showStatus(o options, caught *supervise.Signals, stdout *os.File) error {
 }
 
 func drawStatus(o options, w io.Writer) error {
-	found, err := askStatus(o)
-	if err != nil {
-		return err
-	}
-	if o.output == "json" {
+	found, mute := askStatus(o)
+	if o.output == "json" && (len(found) > 0 || mute == nil) {
 		enc := json.NewEncoder(w)
 		enc.SetIndent("", "  ")
-		return enc.Encode(found)
+		return errors.Join(enc.Encode(found), mute)
 	}
 	for i, s := range found {
 		if i > 0 {
@@ -65,33 +63,51 @@ func drawStatus(o options, w io.Writer) error {
 			return err
 		}
 	}
-	return nil
+	return mute
 }
 
-// askStatus finds those who can be asked in the first directory that has any.
+// askStatus asks all who can be asked in the first directory that has any. The error names
+// those who do not answer as they should.
 func askStatus(o options) ([]status, error) {
 	dirs := tempDirs(o)
 	for _, dir := range dirs {
-		var found []status
-		for _, socket := range sockets(o, dir, os.Geteuid()) {
-			line, err := health.AskStatus(socket, askTimeout)
-			if errors.Is(err, health.ErrNobody) {
-				continue
+		sockets := sockets(o, dir, os.Geteuid())
+		heard, faults := make([]*status, len(sockets)), make([]error, len(sockets))
+		var askers sync.WaitGroup
+		for i, socket := range sockets {
+			askers.Go(func() { heard[i], faults[i] = askOneStatus(socket) })
+		}
+		askers.Wait()
+		found := []status{}
+		for _, s := range heard {
+			if s != nil {
+				found = append(found, *s)
 			}
-			var s status
-			if err == nil {
-				err = json.Unmarshal(line, &s)
-			}
-			if err != nil {
-				return nil, refuse(exitUnavailable, fmt.Errorf("%s: %w", path.Dir(socket), err))
-			}
-			found = append(found, s)
+		}
+		if mute := errors.Join(faults...); mute != nil {
+			return found, refuse(exitUnavailable, mute)
 		}
 		if len(found) > 0 {
 			return found, nil
 		}
 	}
 	return nil, refuse(exitUnavailable, fmt.Errorf("no ak-init of %s runs with its files in %s", prepare.Self(), strings.Join(dirs, ", ")))
+}
+
+// askOneStatus gives nothing where nobody is.
+func askOneStatus(socket string) (*status, error) {
+	line, err := health.AskStatus(socket, askTimeout)
+	if errors.Is(err, health.ErrNobody) {
+		return nil, nil //nolint:nilnil // nobody is no error
+	}
+	var s status
+	if err == nil {
+		err = json.Unmarshal(line, &s)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path.Dir(socket), err)
+	}
+	return &s, nil
 }
 
 // draw prints one ak-init as a table.
@@ -111,7 +127,7 @@ func (s status) draw(w io.Writer) error {
 	return t.Flush()
 }
 
-// String says how it ended and how long ago that is not: the time of day is for the log.
+// String says how it ended; when it did is in the JSON and in the log.
 func (e *exitStatus) String() string {
 	switch {
 	case e == nil:

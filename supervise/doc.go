@@ -48,8 +48,9 @@
 //	             ▼                                   ▼
 //	          draining ──helpers gone──▶ told ──▶ gone
 //
-// In draining the helpers that its Drain names are told to end, and their children once
-// more after 1, 2, 4... seconds; told is TERM to the service itself. Each service has its
+// One without helpers goes from up to told, one that ends by itself for good from up or
+// resting to gone. In draining the helpers that its Drain names are told to end, and their children once
+// more after 1, 2, 4... seconds, until no helper is found any more; told is TERM to the service itself. Each service has its
 // share of the time to stop before the next begins; at four fifths of the grace period
 // whatever still runs gets TERM, the whole tree of it, so that it can put its work away
 // before SIGKILL takes it.

@@ -26,8 +26,8 @@ GLOBL ends<>(SB), RODATA, $32
 	MOVL	$SYS_rt_sigaction, AX \
 	SYSCALL
 
-// The signals of withAChild in signals_linux.go: bit n-1 is signal n.
-DATA forLater<>+0(SB)/8, $0xFFFFFFFC38002A00
+// The signals of canWait in signals_linux.go: bit n-1 is signal n.
+DATA forLater<>+0(SB)/8, $0x38002A00
 GLOBL forLater<>(SB), RODATA|NOPTR, $8
 
 // func entry()

@@ -22,8 +22,8 @@ GLOBL ends<>(SB), RODATA, $32
 	MOVD	$SYS_rt_sigaction, R8 \
 	SVC
 
-// The signals of withAChild in signals_linux.go: bit n-1 is signal n.
-DATA forLater<>+0(SB)/8, $0xFFFFFFFC38002A00
+// The signals of canWait in signals_linux.go: bit n-1 is signal n.
+DATA forLater<>+0(SB)/8, $0x38002A00
 GLOBL forLater<>(SB), RODATA|NOPTR, $8
 
 // func entry()

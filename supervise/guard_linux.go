@@ -23,7 +23,7 @@ type guard struct {
 
 // startGuard runs this program again, in a session of its own, so that nothing that is
 // meant for the terminal's processes reaches it.
-func startGuard() (guard, error) {
+func startGuard(caught *Signals) (guard, error) {
 	var pipe [2]int
 	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
 		return guard{}, err
@@ -34,7 +34,7 @@ func startGuard() (guard, error) {
 	err := unix.SetNonblock(tell, true)
 	var pid int
 	if err == nil {
-		pid, err = forkExec("/proc/self/exe", []string{GuardName}, &syscall.ProcAttr{
+		pid, err = forkExec(caught, "/proc/self/exe", []string{GuardName}, &syscall.ProcAttr{
 			Files: []uintptr{uintptr(hear), ^uintptr(0), 2},
 			Sys:   &syscall.SysProcAttr{Setsid: true},
 		})

@@ -61,6 +61,25 @@ func TestGuardStaysForTheStop(t *testing.T) {
 	all.allGone(t)
 }
 
+// And what a service has left, for as long as that takes to end.
+func TestGuardStaysForTheSweep(t *testing.T) {
+	t.Parallel()
+	spec := one(family)
+	spec.Grace = time.Hour
+	u, _, all := guarded(t, spec)
+	var service int
+	_, rest, _ := strings.Cut(u.seen.String(), " PID:")
+	if _, err := fmt.Sscan(rest, &service); err != nil {
+		t.Fatal(err, u.seen.String())
+	}
+	if err := syscall.Kill(service, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	u.await("Swept")
+	u.signal(syscall.SIGKILL)
+	all.allGone(t)
+}
+
 func TestGuardGoesWithTheInit(t *testing.T) {
 	t.Parallel()
 	u, guard, all := guarded(t, one(family))
@@ -92,6 +111,7 @@ func TestGuardIsKilled(t *testing.T) {
 	if _, err := readProcess(guard); err == nil {
 		t.Error("the guard is not reaped")
 	}
+	u.await("Unguarded {Err:somebody has ended the guard}")
 	u.signal(syscall.SIGHUP)
 	u.await("Forwarded")
 	u.expect(129, "!OrphanReaped {PID:"+fmt.Sprint(guard)+" ")

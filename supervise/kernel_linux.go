@@ -18,9 +18,10 @@ import (
 
 // system is the real kernel.
 type system struct {
-	self  int
-	guard guard
-	tty   terminal
+	self   int
+	caught *Signals
+	guard  guard
+	tty    terminal
 	// suspended: the job is stopped, or about to be, and has not been continued.
 	suspended bool
 	// runs is what is known of each of our own children that lives.
@@ -49,6 +50,7 @@ type childRun struct {
 func newSystem(caught *Signals) (s *system, err error) {
 	s = &system{
 		self:        os.Getpid(),
+		caught:      caught,
 		runs:        map[int]childRun{},
 		groups:      map[int]bool{},
 		told:        map[syscall.Signal]map[process]bool{},
@@ -61,7 +63,7 @@ func newSystem(caught *Signals) (s *system, err error) {
 		// Orphans go to the nearest subreaper instead of PID 1 (man 2 prctl). It fails
 		// on no kernel that Go runs on.
 		_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-		s.guard, err = startGuard()
+		s.guard, err = startGuard(caught)
 	}
 	return s, err
 }
@@ -102,7 +104,7 @@ func (s *system) start(c Command) (int, error) {
 		attr.Sys.Credential = &syscall.Credential{Uid: id.UID, Gid: id.GID, Groups: id.Groups}
 	}
 	now := time.Now()
-	pid, err := forkExec(c.Path, c.Argv, attr)
+	pid, err := forkExec(s.caught, c.Path, c.Argv, attr)
 	if err != nil {
 		if attr.Sys.Foreground {
 			setForeground(tty, syscall.Getpgrp()) // it takes the terminal before it becomes the program
@@ -124,8 +126,8 @@ func (s *system) start(c Command) (int, error) {
 // forkExec starts a process with an empty signal mask: it gets that of the thread which
 // forks (runtime/proc.go, syscall_runtime_BeforeFork), and ours may have been started with
 // signals blocked. It reaps the process that it made when exec fails.
-func forkExec(path string, argv []string, attr *syscall.ProcAttr) (pid int, err error) {
-	withSignalMask(unix.SIG_SETMASK, unix.Sigset_t{}, func() { pid, err = syscall.ForkExec(path, argv, attr) })
+func forkExec(caught *Signals, path string, argv []string, attr *syscall.ProcAttr) (pid int, err error) {
+	caught.unblocked(func() { pid, err = syscall.ForkExec(path, argv, attr) })
 	return pid, err
 }
 
@@ -189,7 +191,7 @@ func (s *system) reap() (in input, childless bool) {
 		case pid == s.guard.pid:
 			_ = unix.Close(s.guard.tell)
 			s.guard = guard{}
-			continue
+			return unguarded{}, false
 		}
 		return s.exit(pid, status, usage.Maxrss), false
 	}
@@ -211,6 +213,9 @@ func (s *system) exit(pid int, status syscall.WaitStatus, maxRSS int64) exited {
 		exit.uptime = time.Since(run.since)
 		exit.oom = status.Signaled() && status.Signal() == syscall.SIGKILL && oomKills("") > run.ooms
 		delete(s.runs, pid)
+		if syscall.Kill(-pid, 0) == syscall.ESRCH {
+			delete(s.groups, pid) // it leaves nobody, and the number may be another's by and by
+		}
 	}
 	if pid == s.tty.child {
 		s.tty.takeBack()
@@ -270,7 +275,8 @@ func (s *system) sendTree(sig syscall.Signal) int {
 
 func (s *system) sendLeft(group int, sig syscall.Signal) {
 	if syscall.Kill(-group, 0) == syscall.ESRCH {
-		return // as a rule nothing is left, which is told sooner than by all of /proc
+		delete(s.groups, group) // its number may be another's by and by
+		return                  // as a rule nothing is left, which is told sooner than by all of /proc
 	}
 	tree, _ := s.tree() // without /proc nobody knows whose group this is by now
 	for _, p := range tree {
@@ -379,6 +385,16 @@ func (s *system) resume(pids []int) {
 	}
 }
 
+// guardAlone is true, too, where /proc does not tell: then the guard has to go for wait4 to
+// say that nobody else is left.
+func (s *system) guardAlone() bool {
+	if s.guard.pid == 0 {
+		return false
+	}
+	tree, err := s.tree()
+	return err != nil || len(tree) == 0
+}
+
 func (s *system) unguard() {
 	s.guard.dismiss()
 	s.guard = guard{}
@@ -386,16 +402,16 @@ func (s *system) unguard() {
 
 // drain looks for helpers among main's children and among those re-parented to us:
 // gunicorn's new master after USR2 is the latter.
-func (s *system) drain(main int, word string, over func()) []int {
+func (s *system) drain(main int, word string, over func(some bool)) []int {
 	tree, err := s.tree()
 	if err != nil {
-		go over()
+		go over(false)
 		return nil
 	}
 	var pids []int
 	var ended []func()
 	for _, p := range tree {
-		if p.pid == main || (p.ppid != main && p.ppid != s.self) || !commandLineHolds(p.pid, word) {
+		if p.zombie || s.told[syscall.SIGTERM][p.process] || p.pid == main || (p.ppid != main && p.ppid != s.self) || !commandLineHolds(p.pid, word) {
 			continue
 		}
 		wait, err := waiter(p.process)
@@ -412,13 +428,13 @@ func (s *system) drain(main int, word string, over func()) []int {
 			_ = sendExactly(p.process, syscall.SIGCONT) // a helper waits for its own children
 		}
 	}
-	s.helpers[main] = pids
+	s.helpers[main] = append(s.helpers[main], pids...)
 	// Ends with the helpers, at the latest when SIGKILL takes them.
 	go func() {
 		for _, wait := range ended {
 			wait()
 		}
-		over()
+		over(len(ended) > 0)
 	}()
 	return pids
 }

@@ -100,7 +100,9 @@ func (m *machine) feed(in input) []order {
 	case expired:
 		return m.expired(in.timer)
 	case drained:
-		return m.drained(in.who)
+		return m.drained(in)
+	case unguarded:
+		return []order{emit{Unguarded{errGuardGone}}}
 	default:
 		return nil
 	}
@@ -248,6 +250,8 @@ func (m *machine) ended(who, code int) []order {
 
 // lives tells whether something of the service runs, or will.
 func (s service) lives() bool { return s.life != gone && (s.pid != 0 || s.life == resting) }
+
+var errGuardGone = errors.New("somebody has ended the guard")
 
 // startFailure is the exit code of a command that could not be started, as a
 // shell gives it (POSIX, Shell Command Language 2.8.2): 127 not found, 126 not

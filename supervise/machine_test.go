@@ -32,8 +32,6 @@ func words(orders []order) []string {
 			out = append(out, fmt.Sprintf("suspend %v %d", o.pids, o.halted))
 		case resume:
 			out = append(out, fmt.Sprintf("resume %v", o.pids))
-		case unguard:
-			out = append(out, "unguard")
 		case sendTree:
 			out = append(out, fmt.Sprintf("tree %d", o.sig))
 		case drain:
@@ -108,7 +106,7 @@ func TestMachine(t *testing.T) {
 			name: "a service that ends hands its code on, and what it left is swept",
 			spec: Spec{Services: alone(""), Grace: 10 * time.Second},
 			moves: append(startServer[:2:2],
-				move{exited{pid: 7, status: withCode(3)}, []string{"emit supervise.Exited", "unguard", "grace 10s"}},
+				move{exited{pid: 7, status: withCode(3)}, []string{"emit supervise.Exited", "grace 10s"}},
 				move{settled{false}, []string{"tree 15"}},
 				move{settled{true}, nil},
 			),
@@ -118,7 +116,7 @@ func TestMachine(t *testing.T) {
 			name: "a service killed by a signal gives 128+n",
 			spec: Spec{Services: alone("")},
 			moves: append(startServer[:2:2],
-				move{exited{pid: 7, status: bySignal(kill)}, []string{"emit supervise.Exited", "unguard", "grace 0s"}},
+				move{exited{pid: 7, status: bySignal(kill)}, []string{"emit supervise.Exited", "grace 0s"}},
 				move{settled{true}, nil},
 			),
 			state: done, code: 137,
@@ -139,9 +137,10 @@ func TestMachine(t *testing.T) {
 				move{signalled{term}, []string{"emit supervise.StopBegun", "nearly 8s", "grace 10s", "drain 7 gunicorn", "nudge0 1s"}},
 				move{expired{timer{nudgeDue, 0}}, []string{"nudge 7", "nudge0 2s"}},
 				move{expired{timer{nudgeDue, 0}}, []string{"nudge 7", "nudge0 4s"}},
+				move{drained{0, true}, []string{"drain 7 gunicorn"}},
 				move{drained{}, []string{"send 15 7", "emit supervise.StopSent"}},
 				move{expired{timer{nudgeDue, 0}}, nil},
-				move{exited{pid: 7, status: withCode(0)}, []string{"emit supervise.Exited", "unguard"}},
+				move{exited{pid: 7, status: withCode(0)}, []string{"emit supervise.Exited"}},
 				move{settled{true}, nil},
 			),
 			state: done, code: 0,
@@ -161,7 +160,7 @@ func TestMachine(t *testing.T) {
 			spec: Spec{Services: alone("gunicorn"), Grace: 10 * time.Second},
 			moves: append(startServer[:2:2],
 				move{signalled{term}, []string{"emit supervise.StopBegun", "nearly 8s", "grace 10s", "drain 7 gunicorn", "nudge0 1s"}},
-				move{signalled{intr}, []string{"unguard", "tree 9", "kill 2s"}},
+				move{signalled{intr}, []string{"tree 9", "kill 2s"}},
 				move{signalled{intr}, nil},
 				move{drained{}, nil},
 				move{exited{pid: 7, status: bySignal(kill)}, []string{"emit supervise.Exited"}},
@@ -175,7 +174,7 @@ func TestMachine(t *testing.T) {
 			moves: append(startServer[:2:2],
 				move{signalled{term}, []string{"emit supervise.StopBegun", "nearly 8s", "grace 10s", "send 15 7", "emit supervise.StopSent"}},
 				move{expired{timer{kind: graceNearlyOver}}, []string{"tree 15"}},
-				move{expired{timer{kind: graceOver}}, []string{"unguard", "tree 9", "kill 2s"}},
+				move{expired{timer{kind: graceOver}}, []string{"tree 9", "kill 2s"}},
 				move{expired{timer{kind: killOver}}, []string{"emit supervise.GaveUp"}},
 			),
 			state: done, code: 137,
@@ -194,7 +193,7 @@ func TestMachine(t *testing.T) {
 			spec: Spec{Services: alone(""), Grace: 10 * time.Second, Rewrite: map[syscall.Signal]syscall.Signal{term: syscall.SIGQUIT}},
 			moves: append(startServer[:2:2],
 				move{signalled{term}, []string{"emit supervise.StopBegun", "nearly 8s", "grace 10s", "send 3 7", "emit supervise.StopSent"}},
-				move{signalled{intr}, []string{"unguard", "tree 9", "kill 2s"}},
+				move{signalled{intr}, []string{"tree 9", "kill 2s"}},
 			),
 			state: killing,
 		},
@@ -237,7 +236,7 @@ func TestMachine(t *testing.T) {
 			moves: []move{
 				{begun{}, []string{"start bootstrap"}},
 				{started{theStep, 6}, []string{"emit supervise.Started"}},
-				{exited{pid: 6, status: withCode(4)}, []string{"emit supervise.Exited", "unguard", "grace 0s"}},
+				{exited{pid: 6, status: withCode(4)}, []string{"emit supervise.Exited", "grace 0s"}},
 				{settled{true}, nil},
 			},
 			state: done, code: 4,
@@ -249,7 +248,7 @@ func TestMachine(t *testing.T) {
 				{begun{}, []string{"start bootstrap"}},
 				{started{theStep, 6}, []string{"emit supervise.Started"}},
 				{signalled{term}, []string{"emit supervise.StopBegun", "nearly 8s", "grace 10s", "send 15 6", "emit supervise.StopSent"}},
-				{exited{pid: 6, status: bySignal(term)}, []string{"emit supervise.Exited", "unguard"}},
+				{exited{pid: 6, status: bySignal(term)}, []string{"emit supervise.Exited"}},
 				{settled{true}, nil},
 			},
 			state: done, code: 143,
@@ -258,7 +257,7 @@ func TestMachine(t *testing.T) {
 			name: "a stop before anything runs starts nothing",
 			spec: Spec{Services: alone("")},
 			moves: []move{
-				{signalled{term}, []string{"emit supervise.StopBegun", "unguard"}},
+				{signalled{term}, []string{"emit supervise.StopBegun"}},
 				{begun{}, nil},
 			},
 			state: done, code: 143,
@@ -268,7 +267,7 @@ func TestMachine(t *testing.T) {
 			spec: Spec{Services: alone("")},
 			moves: []move{
 				{begun{}, []string{"start server"}},
-				{failed{0, syscall.ENOENT}, []string{"emit supervise.StartFailed", "unguard", "grace 0s"}},
+				{failed{0, syscall.ENOENT}, []string{"emit supervise.StartFailed", "grace 0s"}},
 				{settled{true}, nil},
 			},
 			state: done, code: 127,
@@ -278,7 +277,7 @@ func TestMachine(t *testing.T) {
 			spec: Spec{Services: alone("")},
 			moves: []move{
 				{begun{}, []string{"start server"}},
-				{failed{0, syscall.EACCES}, []string{"emit supervise.StartFailed", "unguard", "grace 0s"}},
+				{failed{0, syscall.EACCES}, []string{"emit supervise.StartFailed", "grace 0s"}},
 			},
 			state: sweeping, code: 126,
 		},
@@ -286,10 +285,10 @@ func TestMachine(t *testing.T) {
 			name: "what the service leaves is killed when it outlives the grace period",
 			spec: Spec{Services: alone(""), Grace: time.Second},
 			moves: append(startServer[:2:2],
-				move{exited{pid: 7}, []string{"emit supervise.Exited", "unguard", "grace 1s"}},
+				move{exited{pid: 7}, []string{"emit supervise.Exited", "grace 1s"}},
 				move{settled{false}, []string{"tree 15"}},
 				move{settled{false}, []string{"tree 15"}},
-				move{expired{timer{kind: graceOver}}, []string{"unguard", "tree 9", "kill 2s"}},
+				move{expired{timer{kind: graceOver}}, []string{"tree 9", "kill 2s"}},
 				move{settled{false}, []string{"tree 9"}},
 				move{settled{true}, nil},
 			),
@@ -302,8 +301,8 @@ func TestMachine(t *testing.T) {
 				move{signalled{term}, []string{"emit supervise.StopBegun", "nearly 8s", "grace 10s", "send 15 8", "emit supervise.StopSent", "turn1 4s"}},
 				move{exited{pid: 8}, []string{"emit supervise.Exited", "drain 7 gunicorn", "nudge0 1s"}},
 				move{expired{timer{turnOver, 1}}, nil},
-				move{drained{0}, []string{"send 15 7", "emit supervise.StopSent"}},
-				move{exited{pid: 7}, []string{"emit supervise.Exited", "unguard"}},
+				move{drained{}, []string{"send 15 7", "emit supervise.StopSent"}},
+				move{exited{pid: 7}, []string{"emit supervise.Exited"}},
 				move{settled{true}, nil},
 			),
 			state: done,
@@ -316,8 +315,8 @@ func TestMachine(t *testing.T) {
 				move{expired{timer{kind: delayOver}}, []string{"send 15 8", "emit supervise.StopSent", "turn1 3.5s"}},
 				move{expired{timer{turnOver, 1}}, []string{"drain 7 gunicorn", "nudge0 1s"}},
 				move{exited{pid: 8}, []string{"emit supervise.Exited"}},
-				move{drained{0}, []string{"send 15 7", "emit supervise.StopSent"}},
-				move{exited{pid: 7, status: withCode(2)}, []string{"emit supervise.Exited", "unguard"}},
+				move{drained{}, []string{"send 15 7", "emit supervise.StopSent"}},
+				move{exited{pid: 7, status: withCode(2)}, []string{"emit supervise.Exited"}},
 			),
 			state: sweeping, code: 2,
 		},
@@ -327,8 +326,8 @@ func TestMachine(t *testing.T) {
 			moves: append(startBoth[:3:3],
 				move{exited{pid: 8, status: withCode(5)}, []string{"emit supervise.Exited", "emit supervise.StopBegun", "nearly 8s", "grace 10s", "drain 7 gunicorn", "nudge0 1s"}},
 				move{signalled{term}, []string{"emit supervise.StopBegun"}},
-				move{drained{0}, []string{"send 15 7", "emit supervise.StopSent"}},
-				move{exited{pid: 7, status: withCode(6)}, []string{"emit supervise.Exited", "unguard"}},
+				move{drained{}, []string{"send 15 7", "emit supervise.StopSent"}},
+				move{exited{pid: 7, status: withCode(6)}, []string{"emit supervise.Exited"}},
 			),
 			state: sweeping, code: 5,
 		},
@@ -337,7 +336,7 @@ func TestMachine(t *testing.T) {
 			spec: Spec{Services: both(), Grace: 10 * time.Second},
 			moves: []move{
 				{begun{}, []string{"start server"}},
-				{failed{0, syscall.ENOENT}, []string{"emit supervise.StartFailed", "unguard", "grace 10s"}},
+				{failed{0, syscall.ENOENT}, []string{"emit supervise.StartFailed", "grace 10s"}},
 			},
 			state: sweeping, code: 127,
 		},
@@ -368,7 +367,7 @@ func TestMachine(t *testing.T) {
 				move{started{0, 8}, []string{"emit supervise.Started"}},
 				move{exited{pid: 8, status: bySignal(kill)}, []string{"emit supervise.Exited", "emit supervise.RestartScheduled", "rest0 2s", "left 15 8"}},
 				move{expired{timer{restOver, 0}}, []string{"left 9 8", "start server"}},
-				move{failed{0, syscall.EAGAIN}, []string{"emit supervise.StartFailed", "emit supervise.RestartsExhausted", "unguard", "grace 0s"}},
+				move{failed{0, syscall.EAGAIN}, []string{"emit supervise.StartFailed", "emit supervise.RestartsExhausted", "grace 0s"}},
 			),
 			state: sweeping, code: 126,
 		},
@@ -376,7 +375,7 @@ func TestMachine(t *testing.T) {
 			name: "a service that ends well is not started again on failure",
 			spec: Spec{Services: alone(""), Restart: onFailure},
 			moves: append(startServer[:2:2],
-				move{exited{pid: 7}, []string{"emit supervise.Exited", "unguard", "grace 0s"}},
+				move{exited{pid: 7}, []string{"emit supervise.Exited", "grace 0s"}},
 			),
 			state: sweeping,
 		},
@@ -384,7 +383,7 @@ func TestMachine(t *testing.T) {
 			name: "a code that counts as success is one, for a restart and for the end",
 			spec: Spec{Services: alone(""), Restart: onFailure, Success: []int{143}},
 			moves: append(startServer[:2:2],
-				move{exited{pid: 7, status: bySignal(term)}, []string{"emit supervise.Exited", "unguard", "grace 0s"}},
+				move{exited{pid: 7, status: bySignal(term)}, []string{"emit supervise.Exited", "grace 0s"}},
 			),
 			state: sweeping, code: 0,
 		},
@@ -393,7 +392,7 @@ func TestMachine(t *testing.T) {
 			spec: Spec{Services: alone(""), Restart: onFailure, Grace: 10 * time.Second, StopDelay: time.Second},
 			moves: append(startServer[:2:2],
 				move{exited{pid: 7, status: withCode(4)}, []string{"emit supervise.Exited", "emit supervise.RestartScheduled", "rest0 1s", "left 15 7"}},
-				move{signalled{term}, []string{"emit supervise.StopBegun", "nearly 8s", "grace 10s", "unguard"}},
+				move{signalled{term}, []string{"emit supervise.StopBegun", "nearly 8s", "grace 10s"}},
 				move{settled{true}, nil},
 				move{expired{timer{restOver, 0}}, nil},
 			),
@@ -406,7 +405,7 @@ func TestMachine(t *testing.T) {
 				move{exited{pid: 7, status: withCode(4)}, []string{"emit supervise.Exited", "emit supervise.RestartScheduled", "rest0 1s", "left 15 7"}},
 				move{signalled{term}, []string{"emit supervise.StopBegun", "nearly 8s", "grace 10s", "delay 9s"}},
 				move{expired{timer{kind: graceNearlyOver}}, []string{"tree 15"}},
-				move{exited{pid: 8}, []string{"emit supervise.Exited", "unguard"}},
+				move{exited{pid: 8}, []string{"emit supervise.Exited"}},
 			),
 			state: sweeping, code: 4,
 		},
@@ -435,7 +434,7 @@ func TestMachine(t *testing.T) {
 			moves: append(startServer[:2:2],
 				move{hungUp{}, []string{"emit supervise.StopBegun", "nearly 8s", "grace 10s", "send 15 7", "emit supervise.StopSent"}},
 				move{hungUp{}, nil},
-				move{exited{pid: 7, status: withCode(0)}, []string{"emit supervise.Exited", "unguard"}},
+				move{exited{pid: 7, status: withCode(0)}, []string{"emit supervise.Exited"}},
 			),
 			state: sweeping,
 		},
@@ -461,7 +460,7 @@ func TestMachine(t *testing.T) {
 			moves: []move{
 				{begun{}, []string{"start bootstrap"}},
 				{started{theStep, 6}, []string{"emit supervise.Started"}},
-				{exited{pid: 6}, []string{"emit supervise.Exited", "unguard", "grace 0s"}},
+				{exited{pid: 6}, []string{"emit supervise.Exited", "grace 0s"}},
 			},
 			state: sweeping,
 		},
@@ -524,7 +523,7 @@ func FuzzMachine(f *testing.F) {
 			case 5:
 				p.feed([]input{signalled{hup}, signalled{syscall.SIGTSTP}, signalled{syscall.SIGCONT}, hungUp{}}[which%4])
 			case 6:
-				p.feed(drained{which % 2})
+				p.feed(drained{which % 2, which > 7})
 			default:
 				p.feed(expired{timer{timerKind(b % 7), which % 2}})
 			}

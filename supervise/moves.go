@@ -58,7 +58,13 @@ type (
 	// hungUp says that the terminal that we were started on is gone.
 	hungUp  struct{}
 	expired struct{ timer timer }
-	drained struct{ who int }
+	// drained says that the helpers that were told have ended, and whether there were any.
+	drained struct {
+		who  int
+		some bool
+	}
+	// unguarded says that somebody has ended the guard.
+	unguarded struct{}
 )
 
 func (begun) input()     {}
@@ -71,6 +77,7 @@ func (signalled) input() {}
 func (hungUp) input()    {}
 func (expired) input()   {}
 func (drained) input()   {}
+func (unguarded) input() {}
 
 // order is what the shell around the machine is to do.
 type order interface{ order() }
@@ -116,9 +123,7 @@ type (
 		sig    syscall.Signal
 	}
 	resume struct{ pids []int }
-	// unguard comes once, before the end: from now on we end our children ourselves.
-	unguard struct{}
-	emit    struct{ event Event }
+	emit   struct{ event Event }
 )
 
 func (start) order()    {}
@@ -130,5 +135,4 @@ func (nudge) order()    {}
 func (setTimer) order() {}
 func (suspend) order()  {}
 func (resume) order()   {}
-func (unguard) order()  {}
 func (emit) order()     {}

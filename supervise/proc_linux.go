@@ -165,7 +165,10 @@ func sendExactly(p process, sig syscall.Signal) error {
 		return err
 	}
 	defer func() { _ = unix.Close(fd) }()
-	return unix.PidfdSendSignal(fd, sig, nil, 0)
+	if err := unix.PidfdSendSignal(fd, sig, nil, 0); !errors.Is(err, unix.ENOSYS) {
+		return err
+	}
+	return syscall.Kill(p.pid, sig) // a filter that knows the one call and not the other
 }
 
 // waiter gives a function that comes back when p has ended.

@@ -24,9 +24,9 @@ type kernel interface {
 	sendTree(sig syscall.Signal) int
 	// sendLeft signals what is left of a process group of ours.
 	sendLeft(group int, sig syscall.Signal)
-	// drain sends TERM to the helpers of main whose command line holds word and
-	// calls over, once, when all of them have ended. It gives their pids.
-	drain(main int, word string, over func()) []int
+	// drain sends TERM to the helpers of main whose command line holds word, and which have
+	// not had it, and calls over, once, when all of them have ended. It gives their pids.
+	drain(main int, word string, over func(some bool)) []int
 	// nudge sends TERM to the children of the helpers that drain has told.
 	nudge(main int)
 	// suspend stops the groups of these children and then this process, and says
@@ -36,7 +36,9 @@ type kernel interface {
 	// resume wakes the groups of these children and gives the terminal back to the one
 	// that had it.
 	resume(pids []int)
-	// unguard ends the guard.
+	// guardAlone tells whether the guard is all that is left, as far as can be seen.
+	guardAlone() bool
+	// unguard ends the guard, if there is one.
 	unguard()
 }
 
@@ -88,6 +90,7 @@ func run(spec Spec, k kernel, caught *Signals, event func(Event)) int {
 	if r.lateHangUp != nil {
 		r.lateHangUp.Stop()
 	}
+	k.unguard() // where something outlives us after all, nobody is to be after it
 	return r.machine.code
 }
 
@@ -135,21 +138,28 @@ func (r *runner) feed(in input) {
 	case settled, exited, halted:
 		return // reap, from where these come, goes on by itself
 	}
-	if r.machine.state == sweeping || r.machine.state == killing {
+	if r.ending() {
 		r.reap()
 	}
 }
+
+// ending tells whether all that is left is to be ended.
+func (r *runner) ending() bool { return r.machine.state == sweeping || r.machine.state == killing }
 
 // reap takes every dead child. One SIGCHLD may stand for many deaths (signal(7),
 // standard signals do not queue).
 func (r *runner) reap() {
 	for {
 		in, childless := r.kernel.reap()
-		if in == nil {
+		switch {
+		case in != nil:
+			r.feed(in)
+		case r.ending() && !childless && r.kernel.guardAlone():
+			r.kernel.unguard()
+		default:
 			r.feed(settled{childless})
 			return
 		}
-		r.feed(in)
 	}
 }
 
@@ -173,7 +183,7 @@ func (r *runner) carryOut(o order) {
 	case sendLeft:
 		r.kernel.sendLeft(o.group, o.sig)
 	case drain:
-		pids := r.kernel.drain(o.main, o.word, func() { r.posted <- drained{o.who} })
+		pids := r.kernel.drain(o.main, o.word, func(some bool) { r.posted <- drained{o.who, some} })
 		if len(pids) > 0 {
 			r.event(Draining{o.service, pids})
 		}
@@ -187,8 +197,6 @@ func (r *runner) carryOut(o order) {
 		}
 	case resume:
 		r.kernel.resume(o.pids)
-	case unguard:
-		r.kernel.unguard()
 	case emit:
 		r.event(o.event)
 	}

@@ -25,6 +25,8 @@ type fakeKernel struct {
 	drainsAfter time.Duration
 	log         []string
 	begin       time.Time
+	// drained: its helpers have been told.
+	drained bool
 	// started is when the child was.
 	started time.Time
 }
@@ -61,6 +63,8 @@ func (k *fakeKernel) suspend([]int, int, syscall.Signal) bool { return true }
 
 func (k *fakeKernel) resume([]int) {}
 
+func (k *fakeKernel) guardAlone() bool { return false }
+
 func (k *fakeKernel) unguard() {}
 
 func (k *fakeKernel) die(status syscall.WaitStatus) {
@@ -86,9 +90,15 @@ func (k *fakeKernel) sendTree(sig syscall.Signal) int {
 	return len(k.alive)
 }
 
-func (k *fakeKernel) drain(_ int, _ string, over func()) []int {
+func (k *fakeKernel) drain(_ int, _ string, over func(bool)) []int {
 	k.note("drain")
-	time.AfterFunc(k.drainsAfter, over)
+	some := !k.drained
+	k.drained = true
+	if !some {
+		go over(false)
+		return nil
+	}
+	time.AfterFunc(k.drainsAfter, func() { over(true) })
 	return []int{8}
 }
 
@@ -108,14 +118,14 @@ func TestStopTakesItsTime(t *testing.T) {
 			spec:       Spec{Services: alone("gunicorn"), Grace: 25 * second},
 			stopsAfter: 3 * time.Millisecond, drainsAfter: 4 * second,
 			signals: []time.Duration{60 * second},
-			want:    []string{"0s start server", "1m0s drain", "1m1s nudge 7", "1m3s nudge 7", "1m4s send 15 to 7"},
+			want:    []string{"0s start server", "1m0s drain", "1m1s nudge 7", "1m3s nudge 7", "1m4s drain", "1m4s send 15 to 7"},
 		},
 		{
 			name:       "a stop delay comes before the drain",
 			spec:       Spec{Services: alone("gunicorn"), Grace: 25 * second, StopDelay: 5 * second},
 			stopsAfter: 0, drainsAfter: second / 2,
 			signals: []time.Duration{second},
-			want:    []string{"0s start server", "6s drain", "6.5s send 15 to 7"},
+			want:    []string{"0s start server", "6s drain", "6.5s drain", "6.5s send 15 to 7"},
 		},
 		{
 			name:       "a service that ignores TERM is killed at the end of the grace period",

@@ -19,8 +19,9 @@ type Signals struct {
 	child chan os.Signal
 	// terminal: we were started on one. nohup: and are to outlive it (nohup(1)).
 	terminal, nohup bool
-	// rest are those that wait for a child to have them.
-	rest []os.Signal
+	// rest are those that wait for a child to have them, blocked those that come by the
+	// signalfd.
+	rest, blocked []os.Signal
 }
 
 // Real-time signals as the kernel counts them; 32 to 34 are the C libraries' own
@@ -85,7 +86,7 @@ func (s *Signals) meaning(sig syscall.Signal) input {
 func (s *Signals) catchDeaths() {
 	signal.Notify(s.child, syscall.SIGCHLD)
 	signal.Notify(s.forward, syscall.SIGCONT, syscall.SIGTSTP)
-	s.rest = s.hearBlocked(withAChild())
+	s.hearBlocked()
 	for _, n := range libcsOwn() {
 		var byDefault [4]uintptr // struct sigaction of the kernel: all zero is SIG_DFL
 		_, _, _ = syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, n, uintptr(unsafe.Pointer(&byDefault)), 0, 8, 0, 0)
@@ -111,11 +112,15 @@ func atOnce() []os.Signal {
 	}
 }
 
-func withAChild() []os.Signal {
-	signals := []os.Signal{
-		syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH, syscall.SIGALRM,
-		syscall.SIGIO, syscall.SIGPWR,
+// canWait are those of them that may be blocked meanwhile, as entry does.
+func canWait() []os.Signal {
+	return []os.Signal{
+		syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH, syscall.SIGALRM, syscall.SIGIO, syscall.SIGPWR,
 	}
+}
+
+func withAChild() []os.Signal {
+	signals := canWait()
 	for n := firstRealTime; n <= lastRealTime; n++ {
 		signals = append(signals, syscall.Signal(n))
 	}

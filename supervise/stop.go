@@ -12,14 +12,15 @@ func (m *machine) stopSignalled(sig, stopWith syscall.Signal) []order {
 	}
 	m.asked, m.stopWith = sig, stopWith
 	begun := emit{StopBegun{Signal: sig, Grace: m.spec.Grace, StopDelay: m.spec.StopDelay}}
+	if m.state > serving { // ending on our own account already: the grace period runs, and no delay is left
+		return []order{emit{StopBegun{Signal: sig, Grace: m.spec.Grace}}}
+	}
 	switch m.state {
 	case idle:
 		m.state, m.code = done, 128+int(sig)
-		return []order{begun, unguard{}}
-	case stepping, serving:
-		return append([]order{begun}, m.stop(m.spec.StopDelay)...)
-	default: // ending on our own account already: the grace period runs
 		return []order{begun}
+	default:
+		return append([]order{begun}, m.stop(m.spec.StopDelay)...)
 	}
 }
 
@@ -112,11 +113,19 @@ func (m *machine) nudge(who int) []order {
 	return []order{nudge{s.pid}, setTimer{timer{nudgeDue, who}, firstNudge << s.nudges}}
 }
 
-func (m *machine) drained(who int) []order {
-	if s := &m.services[who]; s.life == draining && m.state == stopping {
+// drained looks again where there were helpers: the successor of one that was ending is
+// found once that one has ended and it has been re-parented to us, as gunicorn's new master
+// after USR2 is.
+func (m *machine) drained(in drained) []order {
+	s := &m.services[in.who]
+	switch {
+	case s.life != draining || m.state != stopping:
+		return nil
+	case in.some:
+		return []order{drain{in.who, s.pid, s.Name, s.Drain}}
+	default:
 		return m.term(s)
 	}
-	return nil
 }
 
 func (m *machine) term(s *service) []order {
@@ -195,10 +204,10 @@ func (m *machine) giveUp() []order {
 func (m *machine) sweep() []order {
 	m.state = sweeping
 	if m.graceSet {
-		return []order{unguard{}}
+		return nil
 	}
 	m.graceSet = true
-	return []order{unguard{}, setTimer{timer{kind: graceOver}, m.spec.Grace}}
+	return []order{setTimer{timer{kind: graceOver}, m.spec.Grace}}
 }
 
 func (m *machine) settled(childless bool) []order {
@@ -224,7 +233,6 @@ func (m *machine) kill(why string) []order {
 	}
 	m.state = killing
 	return []order{
-		unguard{},
 		sendTree{syscall.SIGKILL, func(n int) Event { return Killed{why, n} }},
 		setTimer{timer{kind: killOver}, killWait},
 	}
