@@ -1,0 +1,78 @@
+package database
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Holder is a session that has a lock. What the server does not show us is empty: the
+// activity of others is for their own role, superusers and pg_read_all_stats.
+type Holder struct {
+	PID int
+	// Application is its application_name, Address where it came from: behind a
+	// pooler the pooler's.
+	Application, Address, User, State string
+	// Since is when the session began, or the oldest thing that is known of it; when
+	// it took the lock PostgreSQL does not say. Active is when its last query began.
+	// Both are on this machine's clock, and zero where nothing is known.
+	Since, Active time.Time
+}
+
+// String is for a line of a log.
+func (h Holder) String() string {
+	known := func(text string) string {
+		if text == "" {
+			return "?"
+		}
+		return show(text)
+	}
+	since := "?"
+	if !h.Since.IsZero() {
+		since = h.Since.Format(time.RFC3339)
+	}
+	return fmt.Sprintf("pid %d, user %s, from %s, application %s, %s, since %s",
+		h.PID, known(h.User), known(h.Address), known(h.Application), known(h.State), since)
+}
+
+// holderQuery asks for the holder of pg_advisory_lock(bigint): its upper half is classid,
+// its lower objid, objsubid is 1, and such locks are each database's own (PostgreSQL's
+// manual, "pg_locks"). Ages, not times: the clocks may differ.
+const holderQuery = `select l.pid, a.application_name, coalesce(pg_catalog.host(a.client_addr), case when a.backend_start is not null then 'socket' end),
+	a.usename, a.state,
+	extract(epoch from pg_catalog.clock_timestamp() - coalesce(a.backend_start, a.xact_start, a.query_start)),
+	extract(epoch from pg_catalog.clock_timestamp() - a.query_start)
+from pg_catalog.pg_locks l left join pg_catalog.pg_stat_activity a on a.pid = l.pid
+where l.locktype = 'advisory' and l.granted and l.classid = %d and l.objid = %d and l.objsubid = 1
+	and l.database = (select oid from pg_catalog.pg_database where datname = pg_catalog.current_database())
+order by a.backend_start nulls last limit 1`
+
+// LockHolder says who holds the session's or transaction's advisory lock with this key in
+// the settings' database, if anybody does.
+func LockHolder(ctx context.Context, s Settings, key int64) (Holder, bool, error) {
+	var row [][]byte
+	err := s.ask(ctx, func(ctx context.Context, conn *pgconn.PgConn) (err error) {
+		row, err = firstRow(ctx, conn, fmt.Sprintf(holderQuery, uint32(uint64(key)>>32), uint32(uint64(key)))) //nolint:gosec // halves of the key
+		return err
+	})
+	if err != nil || len(row) != 7 {
+		return Holder{}, false, err
+	}
+	return holderOf(row, time.Now()), true, nil
+}
+
+func holderOf(row [][]byte, now time.Time) Holder {
+	text := func(i int) string { return oneLine(string(row[i])) }
+	before := func(i int) time.Time {
+		seconds, err := strconv.ParseFloat(string(row[i]), 64)
+		if err != nil || !(seconds >= 0 && seconds < 1e9) { // neither NaN
+			return time.Time{}
+		}
+		return now.Add(-time.Duration(seconds * float64(time.Second)))
+	}
+	pid, _ := strconv.Atoi(string(row[0]))
+	return Holder{PID: pid, Application: text(1), Address: text(2), User: text(3), State: text(4), Since: before(5), Active: before(6)}
+}
