@@ -109,6 +109,7 @@ func TestEntryLosesNoSignalWhileChildrenStart(t *testing.T) {
 
 // atEntry makes the init one that begins at entry.
 func atEntry(t *testing.T) func(*underInit) {
+	t.Helper()
 	path := buildAtEntry(t)
 	return func(u *underInit) { u.Path, u.Args[0] = path, path }
 }

@@ -400,6 +400,15 @@ func (s *system) unguard() {
 	s.guard = guard{}
 }
 
+// isHelper tells who is to end before main. Behind the first look it can only be somebody
+// who has been re-parented to us since: main may start a helper anew that has been told to
+// end, and that would never end.
+func (s *system) isHelper(p relative, main int, word string) bool {
+	first := len(s.helpers[main]) == 0
+	return (p.ppid == s.self || first && p.ppid == main) && p.pid != main &&
+		!p.zombie && !s.told[syscall.SIGTERM][p.process] && commandLineHolds(p.pid, word)
+}
+
 // drain looks for helpers among main's children and among those re-parented to us:
 // gunicorn's new master after USR2 is the latter.
 func (s *system) drain(main int, word string, over func(some bool)) []int {
@@ -411,7 +420,7 @@ func (s *system) drain(main int, word string, over func(some bool)) []int {
 	var pids []int
 	var ended []func()
 	for _, p := range tree {
-		if p.zombie || s.told[syscall.SIGTERM][p.process] || p.pid == main || (p.ppid != main && p.ppid != s.self) || !commandLineHolds(p.pid, word) {
+		if !s.isHelper(p, main, word) {
 			continue
 		}
 		wait, err := waiter(p.process)

@@ -2,7 +2,6 @@ package supervise
 
 import (
 	"os"
-	"os/signal"
 	"slices"
 	"syscall"
 	"unsafe"
@@ -48,21 +47,4 @@ func (s *Signals) read(signals *os.File) {
 		}
 		s.forward <- syscall.Signal(info.Signo)
 	}
-}
-
-// unblocked runs f on a thread that blocks no signal. What else is blocked would come to
-// that thread meanwhile, and be dropped by Go's runtime, which nobody has asked for it: so
-// os/signal is, for as long as it lasts.
-func (s *Signals) unblocked(f func()) {
-	if len(s.blocked) > 0 {
-		meanwhile := make(chan os.Signal, cap(s.forward))
-		signal.Notify(meanwhile, s.blocked...)
-		defer func() {
-			signal.Stop(meanwhile) // which waits for what has come to be there
-			for len(meanwhile) > 0 && len(s.forward) < cap(s.forward) {
-				s.forward <- <-meanwhile
-			}
-		}()
-	}
-	withSignalMask(unix.SIG_SETMASK, unix.Sigset_t{}, f)
 }

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"syscall"
 	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 // Signals holds what has been caught and not yet been acted upon.
@@ -103,6 +105,23 @@ func (s *Signals) catchRest() {
 	if len(s.rest) > 0 { // none would be all
 		signal.Notify(s.forward, s.rest...)
 	}
+}
+
+// unblocked runs f on a thread that blocks no signal. What else is blocked would come to
+// that thread meanwhile, and be dropped by Go's runtime, which nobody has asked for it: so
+// os/signal is, for as long as it lasts.
+func (s *Signals) unblocked(f func()) {
+	if len(s.blocked) > 0 {
+		meanwhile := make(chan os.Signal, cap(s.forward))
+		signal.Notify(meanwhile, s.blocked...)
+		defer func() {
+			signal.Stop(meanwhile) // which waits for what has come to be there
+			for len(meanwhile) > 0 && len(s.forward) < cap(s.forward) {
+				s.forward <- <-meanwhile
+			}
+		}()
+	}
+	withSignalMask(unix.SIG_SETMASK, unix.Sigset_t{}, f)
 }
 
 func atOnce() []os.Signal {
