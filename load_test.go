@@ -90,13 +90,13 @@ func TestRealGunicornStoppedWhileItHandsOver(t *testing.T) {
 	s := newRealScene(t)
 	r := s.start("server")
 	s.awaitHealth(0, "--started")
-	first := s.get("/slow?for=4")
+	first := s.get("/slow?for=5") // longer than until the workers are told once more
 	s.await("the first request", func() bool { return len(s.events("request begin")) == 1 })
 	r.signal(syscall.SIGUSR2)
 	s.await("the old master to drain", func() bool {
 		return len(s.masters()) == 2 && strings.Contains(r.logs.String(), "Handling signal: term")
 	})
-	second := s.get("/slow?for=5")
+	second := s.get("/slow?for=6")
 	s.await("the second request", func() bool { return len(s.events("request begin")) == 2 })
 	r.signal(syscall.SIGTERM)
 	s.allAnswered([]<-chan reply{first, second})

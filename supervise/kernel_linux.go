@@ -448,11 +448,17 @@ func (s *system) drain(main int, word string, over func(some bool)) []int {
 	return pids
 }
 
-// nudge reaches helpers that live, and so still have their pids.
-func (s *system) nudge(main int) {
+// nudge reaches helpers that live, and so still have their pids. One of their children that
+// has helpers for children itself is no worker: it is gunicorn's next master, and its turn
+// will come.
+func (s *system) nudge(main int, word string) {
 	tree, _ := s.tree() // without /proc there was no drain
+	masters := map[int]bool{}
 	for _, p := range tree {
-		if slices.Contains(s.helpers[main], p.ppid) {
+		masters[p.ppid] = masters[p.ppid] || commandLineHolds(p.pid, word)
+	}
+	for _, p := range tree {
+		if slices.Contains(s.helpers[main], p.ppid) && !masters[p.pid] {
 			s.tell(p.process, syscall.SIGTERM)
 		}
 	}

@@ -110,7 +110,10 @@ type (
 		word      string
 	}
 	// nudge tells the children of the helpers that drain told, once more.
-	nudge    struct{ main int }
+	nudge struct {
+		main int
+		word string
+	}
 	setTimer struct {
 		timer timer
 		after time.Duration

@@ -28,7 +28,7 @@ type kernel interface {
 	// not had it, and calls over, once, when all of them have ended. It gives their pids.
 	drain(main int, word string, over func(some bool)) []int
 	// nudge sends TERM to the children of the helpers that drain has told.
-	nudge(main int)
+	nudge(main int, word string)
 	// suspend stops the groups of these children and then this process, and says
 	// whether it did: where nobody could wake us again it does not, and wakes the one
 	// that has halted.
@@ -188,7 +188,7 @@ func (r *runner) carryOut(o order) {
 			r.event(Draining{o.service, pids})
 		}
 	case nudge:
-		r.kernel.nudge(o.main)
+		r.kernel.nudge(o.main, o.word)
 	case setTimer:
 		r.setTimer(o.timer, o.after)
 	case suspend:

@@ -57,7 +57,7 @@ func (k *fakeKernel) reap() (input, bool) {
 
 func (k *fakeKernel) sendLeft(group int, sig syscall.Signal) { k.note("left %d of %d", sig, group) }
 
-func (k *fakeKernel) nudge(main int) { k.note("nudge %d", main) }
+func (k *fakeKernel) nudge(main int, _ string) { k.note("nudge %d", main) }
 
 func (k *fakeKernel) suspend([]int, int, syscall.Signal) bool { return true }
 

@@ -110,7 +110,7 @@ func (m *machine) nudge(who int) []order {
 		return nil
 	}
 	s.nudges++
-	return []order{nudge{s.pid}, setTimer{timer{nudgeDue, who}, firstNudge << s.nudges}}
+	return []order{nudge{s.pid, s.Drain}, setTimer{timer{nudgeDue, who}, firstNudge << s.nudges}}
 }
 
 // drained looks again where there were helpers: the successor of one that was ending is
