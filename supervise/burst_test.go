@@ -96,7 +96,7 @@ func TestBurst(t *testing.T) {
 	const services, orphans = 50, 200
 	for way, wrap := range ways() {
 		t.Run(way, func(t *testing.T) {
-			spec := initSpec{Spec: Spec{
+			spec := initSpec{Lasts: time.Minute, Spec: Spec{
 				Grace:   10 * time.Second,
 				Restart: Restart{Policy: Always, First: time.Hour, Max: time.Hour, Healthy: time.Hour},
 			}}

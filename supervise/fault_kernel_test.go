@@ -61,16 +61,17 @@ func TestFaultUninterruptible(t *testing.T) {
 		t.Run(way, func(t *testing.T) {
 			t.Parallel()
 			for _, tt := range []struct {
-				arg  string
-				code int
-				said []string
+				arg   string
+				grace time.Duration
+				code  int
+				said  []string
 			}{
-				{"", 143, []string{"Swept", "!Killed", "!GaveUp"}},
-				{"deaf", 137, []string{ // the first has been told before
+				{"", patience, 143, []string{"Swept", "!Killed", "!GaveUp"}},
+				{"deaf", 500 * time.Millisecond, 137, []string{ // the first has been told before
 					"GraceNearlyOver {Told:1}", "Killed {Why:grace period over Told:2}", "!GaveUp"}},
 			} {
 				spec := one("exec " + program + " " + tt.arg)
-				spec.Grace = 500 * time.Millisecond
+				spec.Grace = tt.grace
 				u := startSpec(t, wrap(t), spec)
 				u.await("Started", "^ready")
 				_, children := u.split()
@@ -134,15 +135,16 @@ func TestFaultZombieWithThreads(t *testing.T) {
 		t.Run(way, func(t *testing.T) {
 			t.Parallel()
 			for _, tt := range []struct {
-				arg  string
-				said []string
+				arg   string
+				grace time.Duration
+				said  []string
 			}{
-				{"", []string{"Swept {Told:1}", "!Killed"}},
-				{"deaf", []string{"Swept {Told:1}", "Killed {Why:grace period over Told:1}", "!GaveUp"}},
+				{"", patience, []string{"Swept {Told:1}", "!Killed"}},
+				{"deaf", 500 * time.Millisecond, []string{"Swept {Told:1}", "Killed {Why:grace period over Told:1}", "!GaveUp"}},
 			} {
 				var leave *os.File
 				spec := one(program + " " + tt.arg + ` & read x <"$DIR/leave"; exit 3`)
-				spec.Grace = 500 * time.Millisecond
+				spec.Grace = tt.grace
 				u := startSpec(t, wrap(t), spec, func(u *underInit) { leave = u.fifo("leave") })
 				u.await("Started", "^ready")
 				_, _ = leave.WriteString("now\n") // closed before the shell has opened it, nobody would be there to end its wait

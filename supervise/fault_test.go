@@ -119,11 +119,15 @@ func TestFaultNoProcessToBeHadForARestart(t *testing.T) {
 func (u *underInit) split() (guard int, others []int) {
 	u.t.Helper()
 	for _, pid := range childrenOf(u.t, u.pid()) {
-		if raw, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); string(raw) == GuardName+"\x00" {
-			guard = pid
-			continue
+		var raw []byte
+		for r, err := readRelative(pid); len(raw) == 0 && err == nil && !r.zombie; r, err = readRelative(pid) {
+			raw, _ = os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)) // empty in the midst of execve
 		}
-		others = append(others, pid)
+		if string(raw) == GuardName+"\x00" {
+			guard = pid
+		} else {
+			others = append(others, pid)
+		}
 	}
 	return guard, others
 }

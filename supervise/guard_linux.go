@@ -1,9 +1,14 @@
 package supervise
 
 import (
+	"cmp"
 	"encoding/binary"
 	"io"
+	"maps"
+	"os"
+	"slices"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -43,14 +48,17 @@ func startGuard(caught *Signals) (guard, error) {
 		_ = unix.Close(tell)
 		return guard{}, err
 	}
-	return guard{pid, tell}, nil
+	g := guard{pid, tell}
+	g.watch(os.Getpid())
+	return g, nil
 }
 
 // messageSize is a pid's and its start time's, as watch writes them.
 const messageSize = 12
 
-// watch tells it of one more child, which has not been reaped: by the time that the guard
-// listens its pid may be somebody else's. A guard that is gone needs no telling.
+// watch tells it of one more process: us, then each child that has been started. By the
+// time that the guard listens a child's pid may be somebody else's. A guard that is gone
+// needs no telling.
 func (g guard) watch(pid int) {
 	if g.pid == 0 {
 		return
@@ -71,29 +79,39 @@ func (g guard) dismiss() {
 	_ = unix.Close(g.tell)
 }
 
-// Guard is the whole life of a guard: it reads of children from the pipe until ak-init is
-// gone, kills what is left of those children's process groups and all that descends from
-// them, and gives how many processes that were.
+// Guard is the whole life of a guard: it reads of ak-init, and then of its children, from
+// the pipe until ak-init is gone, kills what is left of those children's process groups and
+// all that descends from them, and gives how many processes that were.
 func Guard(hear io.Reader) (killed int) {
 	keepQuiet()
+	parent, err := readMessage(hear)
 	children := map[int]process{}
-	var message [messageSize]byte
-	for {
-		if _, err := io.ReadFull(hear, message[:]); err != nil {
-			break
+	for err == nil {
+		var child process
+		if child, err = readMessage(hear); err == nil {
+			children[child.pid] = child
 		}
-		pid := int(binary.LittleEndian.Uint32(message[:]))
-		children[pid] = process{pid, binary.LittleEndian.Uint64(message[4:])}
+	}
+	tick := time.NewTicker(haltWait / 1000)
+	defer tick.Stop()
+	end := time.Now().Add(haltWait)
+	// The kernel closes the pipe before it gives us another parent. Who is stopped in between
+	// is woken again, by a SIGHUP to the process groups that become orphaned (setpgid(2)).
+	for os.Getppid() == parent.pid && time.Now().Before(end) {
+		<-tick.C
 	}
 	// Stopped first, so that none forks any more: a child that leaves its group while its
-	// parent is killed could not be told from others.
+	// parent is killed could not be told from others. The second look that finds nobody sees
+	// whom the first has missed: forked behind its list, by who stood still when it came to it.
 	halted := map[process]bool{}
-	for range haltRounds {
-		if !haltFamilies(children, halted) {
-			break
+	for looks := 0; looks < 2 && time.Now().Before(end); looks++ {
+		if haltFamilies(children, halted) {
+			looks = -1
+			<-tick.C
 		}
 	}
-	for p := range halted {
+	// The youngest first, so that no death orphans and wakes a group that is stopped.
+	for _, p := range slices.SortedFunc(maps.Keys(halted), younger) {
 		if sendExactly(p, syscall.SIGKILL) == nil {
 			killed++
 		}
@@ -101,10 +119,24 @@ func Guard(hear io.Reader) (killed int) {
 	return killed
 }
 
-// haltRounds bounds the looks of a guard: what is forked during one has the next one.
-const haltRounds = 100
+func readMessage(hear io.Reader) (process, error) {
+	var message [messageSize]byte
+	_, err := io.ReadFull(hear, message[:])
+	return process{int(binary.LittleEndian.Uint32(message[:])), binary.LittleEndian.Uint64(message[4:])}, err
+}
 
-// haltFamilies stops who has not been stopped yet, and tells whether there was anybody.
+// younger sorts children before their parents: start times are ticks, pids are given out in
+// order but for a turn of the counter.
+func younger(a, b process) int {
+	return cmp.Or(cmp.Compare(b.start, a.start), cmp.Compare(b.pid, a.pid))
+}
+
+// haltWait is how long a guard waits for all to stand still. Only what sleeps
+// uninterruptibly in the kernel takes any time at all.
+const haltWait = 2 * time.Second
+
+// haltFamilies stops who does not stand still, and tells whether there was anybody: what
+// has begun to fork ends that first.
 func haltFamilies(children map[int]process, halted map[process]bool) (more bool) {
 	all, err := everybody()
 	if err != nil {
@@ -115,7 +147,11 @@ func haltFamilies(children map[int]process, halted map[process]bool) (more bool)
 	}
 	family := all.families(children)
 	for _, r := range all {
-		if !r.zombie && !halted[r.process] && all.within(r, family) && sendExactly(r.process, syscall.SIGSTOP) == nil {
+		switch {
+		case r.zombie || !all.within(r, family):
+		case r.stopped:
+			halted[r.process] = true
+		case sendExactly(r.process, syscall.SIGSTOP) == nil:
 			halted[r.process], more = true, true
 		}
 	}

@@ -22,8 +22,9 @@ type process struct {
 type relative struct {
 	process
 	ppid, group int
-	// zombie: it is dead, and its parent has not reaped it.
-	zombie bool
+	// zombie: it is dead, and its parent has not reaped it. stopped: it stands still, as of
+	// SIGSTOP, or for a tracer.
+	zombie, stopped bool
 	// pages is its resident set.
 	pages int
 }
@@ -133,7 +134,8 @@ func parseStat(pid int, raw []byte) (relative, error) {
 		return relative{}, err
 	}
 	zombie := fields[0][0] == 'Z' && string(fields[17]) <= "1"
-	return relative{process{pid, start}, ppid, group, zombie, pages}, nil
+	stopped := fields[0][0] == 'T' || fields[0][0] == 't'
+	return relative{process{pid, start}, ppid, group, zombie, stopped, pages}, nil
 }
 
 func commandLineHolds(pid int, word string) bool {

@@ -467,7 +467,9 @@ const serviceWithHelper = `
 // A helper that was re-parented to us, as gunicorn's new master after USR2 is.
 const serviceWithAdoptedHelper = `
 	trap 'echo service told; exit 0' TERM
-	(sh -c 'trap "sleep 0.3; echo helper done; exit 0" TERM; echo ready >&2; while :; do sleep 0.05; done' gunicorn &)
+	(sh -c 'trap "sleep 0.3; echo helper done; exit 0" TERM; : >"$DIR/ready"; while :; do sleep 0.05; done' gunicorn &)
+	until [ -e "$DIR/ready" ]; do sleep 0.01; done
+	echo ready >&2
 	while :; do sleep 0.05; done`
 
 func TestRealHelpersFinishFirst(t *testing.T) {

@@ -48,7 +48,7 @@ func endsWithin(t *testing.T, pidfd *os.File, within time.Duration) bool {
 func (w watched) allGone(t *testing.T) {
 	t.Helper()
 	for pid, pidfd := range w {
-		if !endsWithin(t, pidfd, 10*time.Second) {
+		if !endsWithin(t, pidfd, patience) {
 			line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 			stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 			t.Errorf("%d lives on: %q, %s", pid, strings.ReplaceAll(string(line), "\x00", " "), stat)
@@ -60,7 +60,7 @@ func (w watched) allGone(t *testing.T) {
 // a moment.
 func (u *underInit) nothingLeft() {
 	u.t.Helper()
-	for end := time.Now().Add(10 * time.Second); ; {
+	for end := time.Now().Add(patience); ; {
 		left := withEnvironment("DIR=" + u.dir)
 		if len(left) == 0 {
 			return
