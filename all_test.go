@@ -18,17 +18,19 @@ import (
 	"ak-init/supervise"
 )
 
-// status asks once.
-func (s *scene) status() []status {
+// status asks until somebody answers: on a loaded machine that may take more than once.
+func (s *scene) status() (found []status) {
 	s.t.Helper()
-	cmd := exec.CommandContext(s.t.Context(), s.akInit, "status", "--output", "json")
-	cmd.Env = s.env
-	out, err := cmd.Output()
-	if err != nil {
-		return nil // nobody is there yet
-	}
-	var found []status
-	s.must(json.Unmarshal(out, &found))
+	s.await("a status", func() bool {
+		cmd := exec.CommandContext(s.t.Context(), s.akInit, "status", "--output", "json")
+		cmd.Env = s.env
+		out, err := cmd.Output()
+		if err != nil {
+			return false
+		}
+		s.must(json.Unmarshal(out, &found))
+		return len(found) > 0
+	})
 	return found
 }
 
