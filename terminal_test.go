@@ -568,9 +568,13 @@ func TestTerminalWithoutAShell(t *testing.T) {
 	t.Run("one that wants the terminal and cannot have it ends", func(t *testing.T) {
 		t.Parallel()
 		s := newScene(t)
-		s.script("reads", reads)
+		s.script("reads", `read -r go <"$GO"`+"\n"+reads)
+		s.must(syscall.Mkfifo(s.dir+"/go", 0o600))
+		s.env = append(s.env, "GO="+s.dir+"/go")
 		p := s.shell("bash")
 		p.enter("(ak-init run -- reads </dev/tty &)")
+		p.await("prompt> ") // its parent is gone
+		s.must(os.WriteFile(s.dir+"/go", []byte("go\n"), 0o600))
 		p.await("child exited .*SIGHUP")
 	})
 }
@@ -668,8 +672,12 @@ func TestTerminalDocker(t *testing.T) {
 	}
 	p := run("run", "--", "hears")
 	p.await("ready")
-	p.resize(50, 132)
-	p.await("now 50 132")
+	rows := uint16(50)
+	s.await("the new size", func() bool { // the client listens a while after the start
+		rows ^= 1
+		p.resize(rows, 132)
+		return p.shows(" 132\r\n")
+	})
 	p.press(ctrlZ)
 	p.await("CONT heard")
 	p.press(ctrlC)
