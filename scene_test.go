@@ -131,8 +131,8 @@ type running struct {
 	*exec.Cmd
 	t    *testing.T
 	logs output
-	// ended brings what Wait gave, once.
-	ended chan error
+	// ended is closed when it has ended and ProcessState may be read.
+	ended chan struct{}
 }
 
 // output is what a process has written so far.
@@ -163,16 +163,21 @@ func (s *scene) start(words ...string) *running {
 func (s *scene) startOther(argv []string) *running {
 	s.t.Helper()
 	argv = slices.Concat(s.wrap, argv)
-	r := &running{Cmd: exec.Command(argv[0], argv[1:]...), t: s.t, ended: make(chan error, 1)}
+	r := &running{Cmd: exec.Command(argv[0], argv[1:]...), t: s.t, ended: make(chan struct{})}
 	r.Env, r.Dir = s.env, s.root
 	r.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	r.Stdout, r.Stderr = &r.logs, &r.logs
 	// What outlives ak-init must not keep Wait from coming back.
 	r.WaitDelay = time.Second
 	s.must(r.Start())
-	go func() { r.ended <- r.Wait() }()
+	go func() { // ends with the process
+		defer close(r.ended)
+		_ = r.Wait() // its exit code says all
+	}()
 	s.t.Cleanup(func() {
-		if r.ProcessState == nil {
+		select {
+		case <-r.ended:
+		default:
 			_ = syscall.Kill(-r.Process.Pid, syscall.SIGKILL)
 			_ = r.Process.Kill()
 			<-r.ended
