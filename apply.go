@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -22,9 +21,8 @@ type prepared struct {
 	// made are directories that were not there before, in the order of making; given are
 	// those that had another owner.
 	made, given []string
-	// warnings can be lived with, faults cannot; code is the first fault's.
-	warnings, faults []error
-	code             int
+	// findings are what was wrong, and can be lived with or not.
+	findings []*finding
 }
 
 // slashTmp is made where it is missing: programs that know no TMPDIR want it.
@@ -46,7 +44,7 @@ func apply(p plan) (*prepared, error) {
 	out := tempDir.Make(p.Identity)
 	r.take(out, tempDir.Path)
 	if out.Fault != nil {
-		return r, refuse(exitCannotWrite, tempDirError{out.Fault})
+		return r, failed("tmpdir", exitCannotWrite, tempDirError{out.Fault})
 	}
 	if p.Runtime != "" {
 		r.claimDir(p.Runtime)
@@ -59,8 +57,8 @@ func apply(p plan) (*prepared, error) {
 			r.removeStalePIDFile(s)
 		}
 	}
-	if len(r.faults) > 0 {
-		return r, refuse(r.code, r.faults...)
+	if err := refusalOf(r.findings, false); err != nil {
+		return r, err
 	}
 	for _, s := range p.Services {
 		r.writeModeFile(s)
@@ -78,9 +76,8 @@ func (r *prepared) claimQuietly(dir string) {
 	}
 }
 
-func (r *prepared) fault(code int, err error) {
-	r.code = cmp.Or(r.code, code)
-	r.faults = append(r.faults, err)
+func (r *prepared) note(check string, s state, code int, err error) {
+	r.findings = append(r.findings, found(check, s, code, err))
 }
 
 // take notes what came of one directory.
@@ -92,9 +89,9 @@ func (r *prepared) take(out prepare.Outcome, path string) {
 	switch {
 	case out.Fault == nil:
 	case out.Warning:
-		r.warnings = append(r.warnings, out.Fault)
+		r.note("directories", warning, exitCannotWrite, out.Fault)
 	default:
-		r.fault(exitCannotWrite, out.Fault)
+		r.note("directories", wrong, exitCannotWrite, out.Fault)
 	}
 }
 
@@ -104,9 +101,9 @@ func (r *prepared) claimDir(dir string) {
 	case err == nil:
 		r.claim = claim
 	case errors.Is(err, prepare.ErrClaimed):
-		r.fault(exitConfig, err)
+		r.note("instance", wrong, exitConfig, err)
 	default:
-		r.fault(exitCannotWrite, err)
+		r.note("instance", wrong, exitCannotWrite, err)
 	}
 }
 
@@ -118,11 +115,11 @@ func (r *prepared) removeStalePIDFile(s servicePlan) {
 		return
 	}
 	if pid, err := health.PIDFile(s.StalePIDFile); err == nil {
-		r.fault(exitConfig, fmt.Errorf("a %s runs already as pid %d and holds %s; stop it or give this one another TMPDIR", s.Name, pid, s.StalePIDFile))
+		r.note("instance", wrong, exitConfig, fmt.Errorf("a %s runs already as pid %d and holds %s; stop it or give this one another TMPDIR", s.Name, pid, s.StalePIDFile))
 		return
 	}
 	if err := os.Remove(s.StalePIDFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		r.fault(exitCannotWrite, fmt.Errorf("cannot remove the pid file of an earlier run: %w; we are %s", err, prepare.Self()))
+		r.note("instance", wrong, exitCannotWrite, fmt.Errorf("cannot remove the pid file of an earlier run: %w; we are %s", err, prepare.Self()))
 	}
 }
 
@@ -134,7 +131,7 @@ func (r *prepared) writeModeFile(s servicePlan) {
 	}
 	text := s.Name + "\n"
 	if err := prepare.WriteFile(s.ModeFile, text, 0o644); err != nil {
-		r.warnings = append(r.warnings, fmt.Errorf("cannot write %s: %w; \"ak healthcheck\" will not know what runs here, \"ak-init healthcheck\" does", s.ModeFile, err))
+		r.note("tmpdir", warning, exitCannotWrite, fmt.Errorf("cannot write %s: %w; \"ak healthcheck\" will not know what runs here, \"ak-init healthcheck\" does", s.ModeFile, err))
 		return
 	}
 	r.modeFiles[s.ModeFile] = text

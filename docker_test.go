@@ -124,7 +124,7 @@ func TestContainer(t *testing.T) {
 		t.Fatal(err)
 	}
 	base := d.image + "-authentik"
-	d.imageFrom(root, base, "ENV TMPDIR=/dev/shm/ PATH=/lifecycle:/ak-root/.venv/bin:/usr/bin:/bin", "WORKDIR /")
+	d.imageFrom(root, base, "ENV TMPDIR=/dev/shm/ AUTHENTIK_SECRET_KEY=canary PATH=/lifecycle:/ak-root/.venv/bin:/usr/bin:/bin", "WORKDIR /")
 	d.build("authentik", base)
 
 	t.Run("README's commands", func(t *testing.T) { d.in(t).readme(base) })

@@ -19,8 +19,7 @@ import (
 
 // chooseTempDir takes the first candidate that seems usable, and says why those before
 // it are not.
-func chooseTempDir(candidates []tempDir) (tempDir, []string, error) {
-	var warnings []string
+func chooseTempDir(candidates []tempDir) (chosen tempDir, warnings []error, err error) {
 	var faults []error
 	for _, c := range candidates {
 		if c.unusable == nil {
@@ -28,13 +27,13 @@ func chooseTempDir(candidates []tempDir) (tempDir, []string, error) {
 		}
 		faults = append(faults, c.unusable)
 		if !c.explicit && c.Origin != originDefault {
-			warnings = append(warnings, c.unusable.Error()+"; another TMPDIR is used")
+			warnings = append(warnings, c.unusable)
 		}
 		if c.explicit || c.Origin == originEnvironment && errors.Is(c.unusable, unix.ENOTDIR) {
-			return c, nil, refuse(exitCannotWrite, c.unusable)
+			return c, nil, failed("tmpdir", exitCannotWrite, c.unusable)
 		}
 	}
-	return tempDir{}, nil, refuse(exitCannotWrite, append(faults,
+	return tempDir{}, nil, failed("tmpdir", exitCannotWrite, append(faults,
 		errors.New("no directory can be TMPDIR; mount a writable one, such as a tmpfs on /tmp"))...)
 }
 
@@ -64,6 +63,9 @@ func (p *plan) environment(o options, f facts) {
 		p.setDefault(name, f.layout.Defaults[name], layout)
 	}
 	p.setHome()
+	for _, name := range slices.Sorted(maps.Keys(f.onIPv4)) {
+		p.set(name, f.onIPv4[name], "this machine has no IPv6")
+	}
 	for _, name := range p.Unset {
 		delete(p.env, name)
 	}

@@ -57,8 +57,9 @@ func merged(errs ...error) error {
 		}
 		r := asRefusal(err)
 		if all == nil {
-			all = refuse(r.code)
+			all = refuse(0)
 		}
+		all.code = mixed(all.code, r.code)
 		for _, fault := range r.faults {
 			if !said[fault.Error()] {
 				said[fault.Error()] = true

@@ -45,6 +45,7 @@ func TestServerFromStartToStop(t *testing.T) {
 		"PYTHONUNBUFFERED":         "1",
 		"STANDIN_RECORD":           s.record,
 		"AUTHENTIK_LISTEN__HTTP":   s.address,
+		"AUTHENTIK_SECRET_KEY":     "canary-of-the-scene",
 		"AK_INIT_ROOT":             s.root,
 		"AK_INIT_LOG_LEVEL":        "debug",
 		"KEEP":                     "two words",

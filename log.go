@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -208,7 +209,11 @@ func ints(key string, values []int) zapcore.Field {
 // refused says all that is wrong, a line each.
 func (l *logger) refused(r *refusal) {
 	for _, fault := range r.faults {
-		l.error(oneLine(fault), num("exit_code", r.code))
+		fields := []zapcore.Field{num("exit_code", r.code)}
+		if f, ok := errors.AsType[*finding](fault); ok {
+			fields = append(fields, str("check", f.Check))
+		}
+		l.error(oneLine(fault), fields...)
 	}
 }
 
@@ -262,20 +267,18 @@ func (q *queue) close() {
 // prepared says what was changed on this machine, and what can be lived with, or refuses
 // to where strict is set.
 func (l *logger) prepared(p plan, r *prepared, strict bool) error {
-	var all []error
-	for _, w := range p.Warnings {
-		all = append(all, errors.New(w))
-	}
-	all = append(all, r.warnings...)
-	if strict && len(all) > 0 {
-		return refuse(exitConfig, all...)
+	all := slices.Concat(p.Findings, r.findings)
+	if err := refusalOf(all, strict); err != nil {
+		return err
 	}
 	for _, dir := range r.made {
 		l.info("directory made", str("path", dir))
 	}
 	l.changed(p, r.given)
-	for _, w := range all {
-		l.warn(oneLine(w))
+	for _, f := range all {
+		if f.State == warning {
+			l.warn(oneLine(f), str("check", f.Check))
+		}
 	}
 	return nil
 }

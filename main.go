@@ -36,6 +36,9 @@ func run(args, environ []string, stdout, stderr *os.File) int {
 	switch opts.command {
 	case "healthcheck":
 		return healthcheck(opts, careless(stderr.Fd()))
+	case "check":
+		supervise.WriteFromBackground()
+		return checkCommand(opts, stdout)
 	case "help", "version", "status":
 		if err := tell(opts, caught, stdout); err != nil {
 			return usageFault(asRefusal(err), stderr)
@@ -72,11 +75,7 @@ func tell(o options, caught *supervise.Signals, stdout *os.File) error {
 func start(opts options, caught *supervise.Signals, log *logger, stdout *os.File) (int, error) {
 	failed := map[string]error{}
 	for {
-		facts, err := survey(opts, failed)
-		if err != nil {
-			return 0, err
-		}
-		plan, err := makePlan(opts, facts)
+		plan, err := prospect(opts, failed)
 		if err != nil {
 			return 0, err
 		}
@@ -99,6 +98,16 @@ func start(opts options, caught *supervise.Signals, log *logger, stdout *os.File
 		}
 		failed[plan.TempDir.Path] = fault
 	}
+}
+
+// prospect makes the plan, and tells all that is wrong with it at once.
+func prospect(o options, failed map[string]error) (plan, error) {
+	facts, surveyErr := survey(o, failed)
+	if surveyErr != nil && facts.layout.Root == "" {
+		return plan{}, surveyErr
+	}
+	plan, planErr := makePlan(o, facts)
+	return plan, merged(surveyErr, planErr, refusalOf(plan.Findings, false))
 }
 
 // guard is what this program is beside another ak-init, to end its children should it be

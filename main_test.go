@@ -32,6 +32,7 @@ func TestScript(t *testing.T) {
 			// Short, since sockets lie below it, and nothing of the machine's own.
 			env.Setenv("TMPDIR", filepath.Join(env.WorkDir, "t"))
 			env.Setenv("STANDIN_RECORD", filepath.Join(env.WorkDir, "record"))
+			env.Setenv("AUTHENTIK_SECRET_KEY", "canary-of-the-scripts")
 			env.Setenv("UID", strconv.Itoa(os.Geteuid()))
 			env.Setenv("GID", strconv.Itoa(os.Getegid()))
 			akInit, err := exec.LookPath("ak-init")

@@ -62,6 +62,7 @@ Usage:
   ak-init all                                 both under one init, migrations once before
   ak-init run [--] PROGRAM [ARG...]           run any program as its init, as tini does
   ak-init bash | manage [ARG...]              a shell, or a management command
+  ak-init check [server|worker|all]           look at everything a start needs, change nothing
   ak-init healthcheck [server|worker|run]     ask how it is: exit code 0 or 1
   ak-init status                              phase, services, restarts and memory
   ak-init version | help
@@ -203,7 +204,7 @@ func parse(args, environ []string) (options, error) {
 	return o, o.validate()
 }
 
-const knownCommands = "known are server, worker, all, run, bash, manage, healthcheck, status, version and help"
+const knownCommands = "known are server, worker, all, run, bash, manage, check, healthcheck, status, version and help"
 
 // words tells flags from words. What a program of the user's own, or a management command,
 // is given is handed on as it is.
@@ -320,6 +321,13 @@ func (o *options) commandFaults() []error {
 	case "healthcheck", "status":
 		if len(o.args) > 1 || len(o.args) == 1 && !slices.Contains([]string{"server", "worker", "run"}, o.args[0]) {
 			return []error{fmt.Errorf("%s takes server, worker, run or nothing, not %q", o.command, words)}
+		}
+	case "check":
+		if len(o.args) == 0 {
+			o.args = []string{"all"}
+		}
+		if len(o.args) > 1 || !slices.Contains([]string{"server", "worker", "all"}, o.args[0]) {
+			return []error{fmt.Errorf("check takes server, worker, all or nothing, not %q", words)}
 		}
 	case "run":
 		if len(o.args) == 0 || o.args[0] == "" {

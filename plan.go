@@ -1,8 +1,6 @@
 package main
 
 import (
-	"fmt"
-	"strings"
 	"syscall"
 	"time"
 
@@ -35,10 +33,15 @@ type plan struct {
 	Restart     restartPlan `json:"restart"`
 	SuccessExit []int       `json:"success_exit,omitempty"`
 	Signals     signalPlan  `json:"signals"`
-	Warnings    []string    `json:"warnings"`
+	// Findings are what the checks have found.
+	Findings []*finding `json:"findings"`
 
 	// drops: the children are not who we are.
-	drops            bool
+	drops bool
+	// tempDirWarnings are why directories that come before TMPDIR's are not it.
+	tempDirWarnings []error
+	// openFiles is the children's limit of descriptors, 0 to leave it alone.
+	openFiles        uint64
 	grace, stopDelay time.Duration
 	env              map[string]string
 }
@@ -125,45 +128,34 @@ func makePlan(o options, f facts) (plan, error) {
 		Restart:     restartPlan{supervise.Policy(o.restart), o.restartLimit},
 		SuccessExit: o.successExit,
 		Signals:     planSignals(o),
-		Warnings:    generalWarnings(o, f),
+		Findings:    []*finding{},
 		drops:       f.identity.UID != f.self.UID || f.identity.GID != f.self.GID,
 		grace:       o.grace,
 		stopDelay:   o.stopDelay,
 	}
 	if o.command == "run" {
-		return p, p.planProgram(o, f)
+		err := p.planProgram(o, f)
+		for _, name := range o.unknown {
+			p.Findings = append(p.Findings, strayTwin(name))
+		}
+		return p, err
 	}
-	chosen, warnings, err := chooseTempDir(f.tempDirs)
-	if err != nil {
-		return plan{}, err
+	var tempDirErr error
+	if len(f.tempDirs) > 0 { // else the survey has said why there is none
+		p.TempDir, p.tempDirWarnings, tempDirErr = chooseTempDir(f.tempDirs)
 	}
-	p.TempDir, p.Warnings = chosen, append(p.Warnings, warnings...)
+	p.openFiles = raisedOpenFiles(f.openFiles, f.openFilesMax)
 	p.environment(o, f)
-	p.Directories = []prepare.Dir{tempDirectory(chosen.Path)}
+	if p.TempDir.Path != "" {
+		p.Directories = []prepare.Dir{tempDirectory(p.TempDir.Path)}
+	}
+	planIt := p.planVerb
 	if o.command == "all" {
-		return p, p.planAll(o, f)
+		planIt = p.planAll
 	}
-	return p, p.planVerb(o, f)
-}
-
-func generalWarnings(o options, f facts) []string {
-	warnings := []string{}
-	if !f.releaseKnown {
-		found := "has no version"
-		if f.layout.Version != "" {
-			found = "is version " + f.layout.Version
-		}
-		warnings = append(warnings, fmt.Sprintf("authentik in %s %s, which ak-init does not know; it is taken for %s", f.layout.Root, found, f.release.Name))
-	}
-	if f.settingsFault != nil {
-		for line := range strings.Lines(f.settingsFault.Error()) {
-			warnings = append(warnings, "authentik's configuration: "+strings.TrimSpace(line))
-		}
-	}
-	for _, name := range o.unknown {
-		warnings = append(warnings, name+" belongs to no flag of ak-init and is ignored")
-	}
-	return warnings
+	err := merged(tempDirErr, planIt(o, f))
+	p.Findings = judge(circumstances{o, f, &p})
+	return p, err
 }
 
 func planSignals(o options) signalPlan {

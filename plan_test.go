@@ -256,8 +256,9 @@ func TestUnknownReleaseIsTakenForTheNewestAloud(t *testing.T) {
 	f.release, f.releaseKnown = authentik.ReleaseOf("2019.1.1")
 	f.layout.Version = "2019.1.1"
 	p := planOf(t, f, []string{"server"})
-	if p.Release != authentik.Releases()[0].Name || !strings.Contains(strings.Join(p.Warnings, "\n"), "2019.1.1") {
-		t.Errorf("release %s, warnings %q", p.Release, p.Warnings)
+	i := slices.IndexFunc(p.Findings, func(f *finding) bool { return f.Check == "release" })
+	if p.Release != authentik.Releases()[0].Name || p.Findings[i].State != warning || !strings.Contains(p.Findings[i].Found, "2019.1.1") {
+		t.Errorf("release %s, found %+v", p.Release, p.Findings[i])
 	}
 }
 

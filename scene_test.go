@@ -81,6 +81,7 @@ func newScene(t *testing.T) *scene {
 		"TMPDIR=" + s.tmpdir + "/",
 		"STANDIN_RECORD=" + s.record,
 		"AUTHENTIK_LISTEN__HTTP=" + s.address,
+		"AUTHENTIK_SECRET_KEY=canary-of-the-scene",
 		"AK_INIT_ROOT=" + s.root,
 		"AK_INIT_LOG_LEVEL=debug",
 	}

@@ -162,9 +162,9 @@ func (p *plan) resolve(name string, argv []string, find finder) (process, error)
 	program, err := find(argv[0], p.env["PATH"])
 	switch {
 	case errors.Is(err, prepare.ErrNotExecutable):
-		err = refuse(exitNotExecutable, err)
+		err = failed("programs", exitNotExecutable, err)
 	case err != nil:
-		err = refuse(exitNotFound, err)
+		err = failed("programs", exitNotFound, err)
 	}
 	return process{Name: name, Path: program, Argv: argv, Dir: p.Layout.Root}, err
 }
@@ -178,6 +178,10 @@ func (p *plan) spec() supervise.Spec {
 		Rewrite:   p.Signals.rewrite,
 		Restart:   supervise.DefaultRestart(p.Restart.Policy),
 		Success:   p.SuccessExit,
+		OpenFiles: p.openFiles,
+		// Who was root and is not any more must not become it again by a set-id program
+		// (PR_SET_NO_NEW_PRIVS).
+		NoNewPrivileges: p.drops && p.Identity.UID != 0,
 	}
 	s.Restart.Limit = p.Restart.Limit
 	for _, step := range p.Steps {

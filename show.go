@@ -45,8 +45,10 @@ func show(p plan, output string, w io.Writer) error {
 	if p.Socket != "" {
 		row("asked through", p.Socket, "")
 	}
-	for _, warning := range p.Warnings {
-		row("warning", warning, "")
+	for _, f := range p.Findings {
+		if f.State != fine {
+			row(string(f.State), oneLine(f), f.Check)
+		}
 	}
 	return t.Flush()
 }

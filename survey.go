@@ -2,12 +2,18 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"ak-init/authentik"
 	"ak-init/prepare"
+	"ak-init/supervise"
 )
 
 // facts is what this machine is, as far as a plan depends on it.
@@ -21,8 +27,37 @@ type facts struct {
 	// settingsFault is what of them could not be read.
 	settingsFault error
 	config        authentik.Config
-	tempDirs      []tempDir
-	find          finder
+	// onIPv4 are addresses, by their variables, that this machine has no IPv6 for.
+	onIPv4 map[string]string
+	// identityBy is what decided who the children are, empty for nothing.
+	identityBy string
+	docker     dockerSocket
+	host       prepare.Host
+	listeners  []listener
+	// openFiles and openFilesMax are the limits of descriptors that we were started with.
+	openFiles, openFilesMax uint64
+	// running: another ak-init of this kind is at work here. It is asked for only where an
+	// address is in use.
+	running  bool
+	tempDirs []tempDir
+	room     prepare.Space
+	find     finder
+}
+
+// dockerSocket is a container engine's, and why the children cannot use it.
+type dockerSocket struct {
+	path string
+	err  error
+}
+
+// listener is an address that a service will listen on.
+type listener struct {
+	service, setting, address string
+	// instead is what is taken in its place on a machine without IPv6.
+	instead string
+	// vital: the service is of no use without.
+	vital bool
+	err   error
 }
 
 // Where a TMPDIR may come from, beside a flag.
@@ -32,7 +67,8 @@ const (
 )
 
 // survey looks and changes nothing. failed are directories that could not be written
-// after all.
+// after all. Where it finds a fault it looks on as far as that makes sense: facts without a
+// layout are of no use, others are.
 func survey(o options, failed map[string]error) (facts, error) {
 	f := facts{self: prepare.Self(), find: prepare.Executable, releaseKnown: true}
 	ofAuthentik := o.command != "run"
@@ -41,17 +77,39 @@ func survey(o options, failed map[string]error) (facts, error) {
 			return f, err
 		}
 	}
-	if err := f.surveyIdentity(o); err != nil {
-		return f, err
-	}
+	identityErr := f.surveyIdentity(o)
 	if ofAuthentik {
-		settings, err := readSettings(o, f.layout.Root)
-		f.settings, f.settingsFault, f.config = settings, err, settings.Config(f.layout.Root)
+		f.settings, f.settingsFault = readSettings(o, f.layout.Root, f.identity)
+		f.config = f.settings.Config(f.layout.Root)
 	}
+	tempDirErr := f.surveyTempDirs(o, failed)
+	if ofAuthentik {
+		f.surveyHost(o)
+	} else {
+		tempDirErr = nil // it does without
+	}
+	return f, merged(identityErr, tempDirErr)
+}
+
+// readSettings reads authentik's configuration as the children will, with their rights.
+func readSettings(o options, root string, as prepare.Identity) (settings authentik.Settings, err error) {
+	_ = prepare.As(as, func() error { // its own fault is err
+		settings, err = authentik.ReadSettings(authentik.Sources{
+			Env:  o.env,
+			Read: prepare.ReadSmall,
+			Glob: func(pattern string) []string {
+				found, _ := filepath.Glob(pattern) // the pattern is sound
+				return found
+			},
+			Root: root,
+		})
+		return nil
+	})
+	return settings, err
+}
+
+func (f *facts) surveyTempDirs(o options, failed map[string]error) error {
 	candidates, err := tempDirCandidates(o)
-	if err != nil && ofAuthentik {
-		return f, err
-	}
 	for _, c := range candidates {
 		c.unusable = failed[c.Path]
 		if c.unusable == nil {
@@ -59,23 +117,11 @@ func survey(o options, failed map[string]error) (facts, error) {
 		}
 		f.tempDirs = append(f.tempDirs, c)
 		if c.unusable == nil {
-			break // the rest is looked at when writing there fails after all
+			f.room, _ = prepare.Room(c.Path) // what is still to be made has none
+			break                            // the rest is looked at when writing there fails after all
 		}
 	}
-	return f, nil
-}
-
-// readSettings reads authentik's configuration as the children will.
-func readSettings(o options, root string) (authentik.Settings, error) {
-	return authentik.ReadSettings(authentik.Sources{
-		Env:  o.env,
-		Read: prepare.ReadSmall,
-		Glob: func(pattern string) []string {
-			found, _ := filepath.Glob(pattern) // the pattern is sound
-			return found
-		},
-		Root: root,
-	})
+	return err
 }
 
 func (f *facts) surveyLayout(o options) error {
@@ -88,7 +134,7 @@ func (f *facts) surveyLayout(o options) error {
 	}
 	layout, err := authentik.Find(authentik.View{Exists: exists, Read: prepare.ReadSmall}, roots)
 	if err != nil {
-		return refuse(exitConfig, fmt.Errorf("%w; give the root that holds it by --root", err))
+		return failed("layout", exitConfig, fmt.Errorf("%w; give the root that holds it by --root", err))
 	}
 	f.layout = layout
 	f.release, f.releaseKnown = authentik.ReleaseOf(layout.Version)
@@ -104,26 +150,86 @@ func (f *facts) surveyIdentity(o options) error {
 		verb = f.release.Worker
 	}
 	dropsRoot := f.self.UID == 0 && verb.DropsRoot
-	wanted := o.user
-	if wanted == "" && dropsRoot {
-		wanted = f.release.DropsTo
+	socket := cmp.Or(strings.TrimPrefix(o.env["DOCKER_HOST"], "unix://"), f.release.DockerSocket)
+	wanted, by := wantedUser(o, f.self, verb)
+	if dropsRoot && wanted == "" {
+		wanted, by = f.release.DropsTo, "authentik's rule for root's worker"
 	}
-	if wanted == "" {
-		f.identity = f.self
-		return nil
+	f.identity, f.identityBy = f.self, by
+	if wanted != "" {
+		id, err := prepare.Become(f.self, wanted)
+		if err != nil {
+			return failed("identity", exitNoPermission, err)
+		}
+		if dropsRoot && id.UID != 0 {
+			id = id.WithGroupOf(socket)
+		}
+		if err := prepare.MayTake(id); err != nil {
+			return failed("identity", exitNoPermission, err)
+		}
+		f.identity = id
 	}
-	id, err := prepare.Become(f.self, wanted)
-	if err != nil {
-		return refuse(exitNoPermission, err)
-	}
-	if dropsRoot && id.UID != 0 {
-		id = id.WithGroupOf(f.release.DockerSocket)
-	}
-	if err := prepare.MayTake(id); err != nil {
-		return refuse(exitNoPermission, err)
-	}
-	f.identity = id
+	f.docker.path, f.docker.err = prepare.SocketFor(socket, f.identity)
 	return nil
+}
+
+// wantedUser is who the children are to be: by the flag, or, for a service that root starts, by
+// PUID and PGID, as many images take them.
+func wantedUser(o options, self prepare.Identity, verb authentik.Verb) (user, by string) {
+	uid, gid := o.env["PUID"], o.env["PGID"]
+	switch {
+	case o.user != "":
+		return o.user, o.origin("user")
+	case self.UID != 0 || verb.Interactive || o.command == "run" || uid == "" && gid == "":
+		return "", ""
+	case uid == "":
+		return "", "" // a group alone is no user
+	case gid == "":
+		return uid, "PUID"
+	default:
+		return uid + ":" + gid, "PUID and PGID"
+	}
+}
+
+// surveyHost looks at the machine, and at the addresses that will be listened on.
+func (f *facts) surveyHost(o options) {
+	f.host = prepare.LookAtHost(time.Now())
+	f.openFiles, f.openFilesMax = supervise.OpenFiles()
+	if !f.host.IPv6 {
+		f.onIPv4 = f.config.TakeIPv4(f.settings)
+	}
+	f.listeners = listenersOf(o.command, f.config)
+	for i, l := range f.listeners {
+		f.listeners[i].err = prepare.TryAddress(l.address)
+		if errors.Is(f.listeners[i].err, unix.EADDRINUSE) && !f.running && len(f.tempDirs) > 0 {
+			dir := runtimeDir(f.tempDirs[len(f.tempDirs)-1].Path, f.self.UID, o.command)
+			f.running = prepare.IsClaimed(dir)
+		}
+	}
+}
+
+// listenersOf are the addresses of a command's services. authentik's worker answers at the
+// settings of the server (authentik/tasks/forks.py, 2026.2).
+func listenersOf(command string, config authentik.Config) []listener {
+	var all []listener
+	add := func(service, setting, list string, vital bool) {
+		for address := range strings.SplitSeq(list, ",") {
+			all = append(all, listener{service: service, setting: setting, address: strings.TrimSpace(address), vital: vital})
+		}
+	}
+	if command == "server" || command == "all" {
+		add("server", "listen.http", config.ListenHTTP, true)
+		add("server", "listen.https", config.ListenHTTPS, false)
+		add("server", "listen.metrics", config.ListenMetrics, false)
+	}
+	if command == "all" {
+		config = config.Beside()
+	}
+	if command == "worker" || command == "all" {
+		add("worker", "listen.http", config.ListenHTTP, false)
+		add("worker", "listen.metrics", config.ListenMetrics, false)
+	}
+	return all
 }
 
 // tempDirCandidates is the chain in which TMPDIR is looked for. One that could be
@@ -136,7 +242,7 @@ func tempDirCandidates(o options) ([]tempDir, error) {
 	var chain []tempDir
 	if dir, set := o.env["TMPDIR"]; set {
 		if !filepath.IsAbs(dir) {
-			return nil, refuse(exitConfig, fmt.Errorf("TMPDIR is %q in the %s: unset it or set an absolute path", dir, cmp.Or(o.fromFile["TMPDIR"], "environment")))
+			return nil, failed("tmpdir", exitConfig, fmt.Errorf("TMPDIR is %q in the %s: unset it or set an absolute path", dir, cmp.Or(o.fromFile["TMPDIR"], "environment")))
 		}
 		chain = append(chain, tempDir{Path: filepath.Clean(dir), Origin: originEnvironment})
 	}

@@ -3,6 +3,7 @@ package authentik
 import (
 	"cmp"
 	"net"
+	"net/netip"
 	"path"
 	"slices"
 	"strconv"
@@ -65,6 +66,31 @@ func (s Settings) Config(root string) Config {
 		c.DataDirs = append(c.DataDirs, d)
 	}
 	return c
+}
+
+// TakeIPv4 replaces IPv6's wildcards by IPv4's for a machine that has no IPv6, where nobody but
+// the release itself has set them, and gives what it has changed, by variables. (The default is
+// [::] from 2026.5 on, with nothing to fall back on: goauthentik/authentik#24303.)
+func (c *Config) TakeIPv4(s Settings) map[string]string {
+	changed := map[string]string{}
+	for setting, list := range map[string]*string{
+		"listen.http": &c.ListenHTTP, "listen.https": &c.ListenHTTPS, "listen.metrics": &c.ListenMetrics,
+	} {
+		if s.GivenBy(setting) != "" {
+			continue
+		}
+		taken := addresses(*list)
+		for i, address := range taken {
+			host, port, err := net.SplitHostPort(address)
+			if ip, ipErr := netip.ParseAddr(host); err == nil && ipErr == nil && ip == netip.IPv6Unspecified() {
+				taken[i] = net.JoinHostPort("0.0.0.0", port)
+			}
+		}
+		if now := strings.Join(slices.Compact(taken), ","); now != *list {
+			*list, changed[Variable(setting)] = now, now
+		}
+	}
+	return changed
 }
 
 // ProbeAddresses are where a listener is reached from its own machine, likeliest first:

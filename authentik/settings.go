@@ -20,7 +20,46 @@ import (
 // name by file:// and env:// in their place.
 type Settings struct {
 	tree map[string]any
+	// named are the settings that the release's own file names, in order.
+	named []string
+	// given tells, by dotted name, who gave a setting other than the release's own file.
+	given map[string]string
+	// Secrets are what values name by file://, in order of the settings.
+	Secrets []Secret
 }
+
+// Secret is a setting whose value lies in a file.
+type Secret struct {
+	// Setting is its dotted name, such as "secret_key".
+	Setting string
+	Path    string
+	// Err is why the file cannot be read; authentik takes what stands behind the question
+	// mark then, and nothing where there is none.
+	Err error
+	// Empty is a file without anything but white space, Trimmed one with white space around
+	// its value, which authentik takes away.
+	Empty, Trimmed bool
+}
+
+// FileError is a file of settings that cannot be used.
+type FileError struct {
+	Path string
+	// Line is where the file stops being YAML; 0 where it is not known.
+	Line int
+	// Fatal tells that authentik does not start with it (ImproperlyConfigured in
+	// authentik/lib/config.py). Without it the file is passed over.
+	Fatal bool
+	Err   error
+}
+
+func (e *FileError) Error() string {
+	if e.Fatal {
+		return fmt.Sprintf("%s: line %d is no YAML", e.Path, e.Line)
+	}
+	return e.Err.Error()
+}
+
+func (e *FileError) Unwrap() error { return e.Err }
 
 // Sources is where settings are read from.
 type Sources struct {
@@ -36,32 +75,67 @@ type Sources struct {
 const envPrefix = "AUTHENTIK_"
 
 // ReadSettings reads all of it. Files that are not there are passed over, as authentik does; the
-// error names every one that cannot be read or makes no sense. What could be read counts.
+// error joins a [*FileError] for each that cannot be read or makes no sense. What could be read
+// counts.
 func ReadSettings(from Sources) (Settings, error) {
-	s := Settings{map[string]any{}}
+	s := Settings{tree: map[string]any{}, given: map[string]string{}}
 	var faults []error
-	for _, file := range settingsFiles(from) {
-		raw, err := from.Read(file)
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			continue
-		case err != nil:
+	files := settingsFiles(from)
+	for _, file := range files {
+		tree, err := readTree(file, from.Read)
+		if err != nil {
 			faults = append(faults, err)
-			continue
 		}
-		var content any
-		if err := yaml.Unmarshal(raw, &content); err != nil {
-			// The parser's own text shows the lines around, and they may hold a secret.
-			faults = append(faults, fmt.Errorf("%s: line %d is no YAML", file, faultyLine(err)))
-			continue
+		names := leaves("", tree)
+		if file == files[0] {
+			s.named = names
+		} else {
+			s.give(names, file)
 		}
-		if tree, ok := byName(content).(map[string]any); ok {
-			s.tree = merge(s.tree, tree)
-		}
+		s.tree = merge(s.tree, tree)
 	}
-	s.tree = merge(s.tree, fromEnvironment(from.Env))
-	faults = append(faults, resolveAll(s.tree, from)...)
+	env := fromEnvironment(from.Env)
+	s.give(leaves("", env), "the environment")
+	s.tree = merge(s.tree, env)
+	s.resolve("", s.tree, from)
 	return s, errors.Join(faults...)
+}
+
+// readTree reads one file. What is not there, and what is no table, is an empty one.
+func readTree(file string, read func(string) ([]byte, error)) (map[string]any, error) {
+	raw, err := read(file)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil
+	case err != nil:
+		return nil, &FileError{Path: file, Err: err}
+	}
+	var content any
+	if err := yaml.Unmarshal(raw, &content); err != nil {
+		// The parser's own text shows the lines around, and they may hold a secret.
+		return nil, &FileError{Path: file, Line: faultyLine(err), Fatal: true}
+	}
+	tree, _ := byName(content).(map[string]any)
+	return tree, nil
+}
+
+func (s *Settings) give(names []string, by string) {
+	for _, name := range names {
+		s.given[name] = by
+	}
+}
+
+// leaves are the dotted names of a tree's values, in order. An empty table is one.
+func leaves(below string, tree map[string]any) []string {
+	var names []string
+	for _, key := range slices.Sorted(maps.Keys(tree)) {
+		if table, ok := tree[key].(map[string]any); ok && len(table) > 0 {
+			names = append(names, leaves(below+key+".", table)...)
+			continue
+		}
+		names = append(names, below+key)
+	}
+	return names
 }
 
 // settingsFiles are the files in the order in which they are read, the later wins. Python
@@ -156,44 +230,48 @@ func jsonOrText(text string) any {
 	return value
 }
 
-// resolveAll puts in place what file:// and env:// name (parse_uri). A file that cannot be
+// resolve puts in place what file:// and env:// name (parse_uri). A file that cannot be
 // read leaves what stands behind the question mark.
-func resolveAll(tree map[string]any, from Sources) (faults []error) {
+func (s *Settings) resolve(below string, tree map[string]any, from Sources) {
 	for _, key := range slices.Sorted(maps.Keys(tree)) {
 		switch value := tree[key].(type) {
 		case map[string]any:
-			faults = append(faults, resolveAll(value, from)...)
+			s.resolve(below+key+".", value, from)
 		case string:
-			found, err := resolve(value, from)
-			if err != nil {
-				faults = append(faults, err)
-			}
-			tree[key] = found
+			tree[key] = s.follow(below+key, value, from)
 		}
 	}
-	return faults
 }
 
-func resolve(value string, from Sources) (string, error) {
+func (s *Settings) follow(setting, value string, from Sources) string {
 	if !strings.HasPrefix(value, "env://") && !strings.HasPrefix(value, "file://") {
-		return value, nil
+		return value
 	}
 	u, err := url.Parse(value)
 	if err != nil {
-		return value, nil //nolint:nilerr // it is no URI, and stands for itself
+		return value // it is no URI, and stands for itself
 	}
 	if u.Scheme == "env" {
 		if found, set := from.Env[u.Host]; set {
-			return found, nil
+			return found
 		}
-		return u.RawQuery, nil
+		return u.RawQuery
 	}
 	raw, err := from.Read(u.Path)
+	text := strings.TrimSpace(string(raw))
+	s.Secrets = append(s.Secrets, Secret{
+		Setting: setting, Path: u.Path, Err: err,
+		Empty: err == nil && text == "", Trimmed: text != "" && len(text) != len(raw),
+	})
 	if err != nil {
-		return u.RawQuery, err
+		return u.RawQuery
 	}
-	return strings.TrimSpace(string(raw)), nil
+	return text
 }
+
+// GivenBy tells who gave a setting, by its dotted name: a file, or the environment. Empty: nobody
+// did, or the release's own file alone.
+func (s Settings) GivenBy(name string) string { return s.given[name] }
 
 // Text gives a setting by its dotted name, as Python's str() would have it where authentik
 // wants a text; empty where it is not set, or null.

@@ -110,7 +110,7 @@ func (b *bed) furnish(ctx context.Context) (err error) {
 	}
 	b.env = []string{
 		"PATH=" + b.quick + "/bin:/usr/local/bin:/usr/bin:/bin", "TMPDIR=" + b.dir + "/t",
-		"PROMETHEUS_MULTIPROC_DIR=" + b.dir + "/t/metrics", "AUTHENTIK_LISTEN__HTTP=" + address,
+		"AUTHENTIK_SECRET_KEY=bench", "PROMETHEUS_MULTIPROC_DIR=" + b.dir + "/t/metrics", "AUTHENTIK_LISTEN__HTTP=" + address,
 	}
 	if b.script == "" {
 		b.script = b.dir + "/ak"

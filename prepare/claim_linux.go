@@ -72,6 +72,17 @@ func claim(lock *os.File, dir string) error {
 	return err
 }
 
+// IsClaimed tells whether somebody alive holds dir.
+func IsClaimed(dir string) bool {
+	lock, err := os.OpenFile(dir, unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = lock.Close() }()
+	// A shared lock does not disturb one that is just being taken for more than a moment.
+	return errors.Is(unix.Flock(int(lock.Fd()), unix.LOCK_SH|unix.LOCK_NB), unix.EWOULDBLOCK)
+}
+
 func claimError(dir string, err error) error {
 	return &Error{Op: "claim", Path: dir, For: "ak-init's own", As: Self(), Err: err, Found: found(dir), Otherwise: "remove it"}
 }

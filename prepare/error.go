@@ -27,16 +27,23 @@ type Error struct {
 	Found string
 }
 
-func (e *Error) Error() string {
+func (e *Error) Error() string { return e.What() + "; " + e.Remedy() }
+
+// What is the error without what to do about it.
+func (e *Error) What() string {
 	s := fmt.Sprintf("cannot %s %s", e.Op, e.Path)
 	if e.For != "" {
 		s += " (" + e.For + ")"
 	}
-	s += fmt.Sprintf(": %s; %s; we are %s; %s", cause(e.Err), e.Found, e.As, e.remedy())
+	return s + fmt.Sprintf(": %s; %s; we are %s", cause(e.Err), e.Found, e.As)
+}
+
+// Remedy is what to do about it.
+func (e *Error) Remedy() string {
 	if e.Otherwise != "" {
-		s += ", or " + e.Otherwise
+		return e.remedy() + ", or " + e.Otherwise
 	}
-	return s
+	return e.remedy()
 }
 
 func (e *Error) Unwrap() error { return e.Err }

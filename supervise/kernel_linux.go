@@ -33,7 +33,8 @@ type system struct {
 	told map[syscall.Signal]map[process]bool
 	// helpers are the pids of those that drain told, by main's pid. What has one of these
 	// pids is looked up in the tree each time.
-	helpers map[int][]int
+	helpers         map[int][]int
+	noNewPrivileges bool
 	// onceStarted is called when the first child runs.
 	onceStarted func()
 }
@@ -47,18 +48,21 @@ type childRun struct {
 
 // newSystem makes this process the reaper of all below it. err says why nobody stands by
 // to end our children should we be killed.
-func newSystem(caught *Signals) (s *system, err error) {
+func newSystem(spec Spec, caught *Signals) (s *system, err error) {
 	s = &system{
-		self:        os.Getpid(),
-		caught:      caught,
-		runs:        map[int]childRun{},
-		groups:      map[int]bool{},
-		told:        map[syscall.Signal]map[process]bool{},
-		helpers:     map[int][]int{},
-		onceStarted: sync.OnceFunc(caught.catchRest),
+		self:    os.Getpid(),
+		caught:  caught,
+		runs:    map[int]childRun{},
+		groups:  map[int]bool{},
+		told:    map[syscall.Signal]map[process]bool{},
+		helpers: map[int][]int{},
+
+		noNewPrivileges: spec.NoNewPrivileges,
+		onceStarted:     sync.OnceFunc(caught.catchRest),
 	}
 	keepDescriptors()
 	keepQuiet()
+	raiseOpenFiles(spec.OpenFiles)
 	if s.self != 1 {
 		// Orphans go to the nearest subreaper instead of PID 1 (man 2 prctl). It fails
 		// on no kernel that Go runs on.
@@ -104,7 +108,7 @@ func (s *system) start(c Command) (int, error) {
 		attr.Sys.Credential = &syscall.Credential{Uid: id.UID, Gid: id.GID, Groups: id.Groups}
 	}
 	now := time.Now()
-	pid, err := forkExec(s.caught, c.Path, c.Argv, attr)
+	pid, err := s.forkExec(c.Path, c.Argv, attr)
 	if err != nil {
 		if attr.Sys.Foreground {
 			setForeground(tty, syscall.Getpgrp()) // it takes the terminal before it becomes the program
@@ -121,6 +125,18 @@ func (s *system) start(c Command) (int, error) {
 	}
 	s.onceStarted()
 	return pid, nil
+}
+
+// forkExec starts a child. What it may not gain is a matter of the thread that forks, which
+// keeps it: it starts nothing else than children (man 2 prctl, PR_SET_NO_NEW_PRIVS).
+func (s *system) forkExec(path string, argv []string, attr *syscall.ProcAttr) (pid int, err error) {
+	s.caught.unblocked(func() {
+		if s.noNewPrivileges {
+			_ = unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) // no Linux since 3.5 refuses it
+		}
+		pid, err = syscall.ForkExec(path, argv, attr)
+	})
+	return pid, err
 }
 
 // forkExec starts a process with an empty signal mask: it gets that of the thread which

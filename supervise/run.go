@@ -48,7 +48,7 @@ type kernel interface {
 // each thing that happens, in order, on Run's goroutine: it must not block.
 func Run(spec Spec, caught *Signals, event func(Event)) int {
 	caught.catchDeaths()
-	k, err := newSystem(caught)
+	k, err := newSystem(spec, caught)
 	if err != nil {
 		event(Unguarded{err})
 	}

@@ -27,6 +27,12 @@ type Spec struct {
 	// Success are exit codes of a service that count as 0 (systemd.service(5),
 	// SuccessExitStatus=).
 	Success []int
+	// OpenFiles is the soft limit of descriptors that the children get (getrlimit(2),
+	// RLIMIT_NOFILE); 0 leaves them the one that ak-init was started with.
+	OpenFiles uint64
+	// NoNewPrivileges keeps ak-init and all below it from gaining any by execve (man 2 prctl,
+	// PR_SET_NO_NEW_PRIVS).
+	NoNewPrivileges bool
 }
 
 // Command is one process, fully resolved: nothing is looked up any more.

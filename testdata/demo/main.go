@@ -72,6 +72,9 @@ func build(dir string) error {
 func start(dir string) *exec.Cmd {
 	cmd := exec.Command(filepath.Join(dir, "ak-init"), "server", "--root", filepath.Join(dir, "root"))
 	cmd.Env = append(os.Environ(), "TMPDIR="+filepath.Join(dir, "tmp"))
+	if os.Getenv("AUTHENTIK_SECRET_KEY") == "" {
+		cmd.Env = append(cmd.Env, "AUTHENTIK_SECRET_KEY=demo")
+	}
 	if os.Getenv("AUTHENTIK_LISTEN__HTTP") == "" {
 		cmd.Env = append(cmd.Env, "AUTHENTIK_LISTEN__HTTP=127.0.0.1:9000")
 	}

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
+
+	"ak-init/prepare"
+)
+
+// report is what all checks have found.
+type report struct {
+	Command  string     `json:"command"`
+	ExitCode int        `json:"exit_code"`
+	Findings []*finding `json:"findings"`
+}
+
+// runChecks makes every check for a command and changes nothing.
+func runChecks(o options) report {
+	r := report{Command: o.args[0], Findings: []*finding{}}
+	o.command, o.args = r.Command, nil
+	facts, surveyErr := survey(o, nil)
+	r.Findings = append(r.Findings, findingsOf(surveyErr)...)
+	if facts.layout.Root != "" {
+		plan, planErr := makePlan(o, facts)
+		r.Findings = append(r.Findings, findingsOf(merged(planErr))...)
+		r.Findings = append(r.Findings, plan.Findings...)
+		r.Findings = append(r.Findings, lookAt(plan, facts.running)...)
+	}
+	r.Findings = inOrder(r.Findings)
+	r.ExitCode = exitHealthy
+	if refused := refusalOf(r.Findings, o.strict); refused != nil {
+		r.ExitCode = asRefusal(refused).code
+	}
+	if r.ExitCode == exitNotFound || r.ExitCode == exitNotExecutable {
+		r.ExitCode = exitConfig // a shell would say these of ak-init itself
+	}
+	return r
+}
+
+// lookAt makes the checks that apply makes by doing, without doing anything.
+func lookAt(p plan, running bool) []*finding {
+	var all []*finding
+	for _, d := range p.Directories {
+		out := d.Look(p.Identity)
+		switch {
+		case out.Fault != nil && out.Warning:
+			all = append(all, found("directories", warning, exitCannotWrite, out.Fault))
+		case out.Fault != nil:
+			all = append(all, found("directories", wrong, exitCannotWrite, out.Fault))
+		default:
+			all = append(all, &finding{Check: "directories", State: fine, Found: d.Path + " (" + d.For + ") " + lookedAt(d, out)})
+		}
+	}
+	if running || p.Runtime != "" && prepare.IsClaimed(p.Runtime) {
+		all = append(all, &finding{Check: "instance", State: fine, Found: "an ak-init runs here: " + p.Runtime + " is its own"})
+	}
+	return all
+}
+
+// lookedAt says what a start would do with a directory.
+func lookedAt(d prepare.Dir, out prepare.Outcome) string {
+	switch {
+	case out.Given:
+		return "belongs to somebody else, and will be given to the children"
+	case len(out.Made) > 0:
+		return "will be made"
+	case d.IfThere && len(out.Made) == 0:
+		return "is right, or made when it is needed"
+	default:
+		return "can be written"
+	}
+}
+
+// inOrder sorts findings as the checks are, and leaves out an ok of a check that has found a
+// fault.
+func inOrder(findings []*finding) []*finding {
+	sorted := []*finding{}
+	for _, one := range checks() {
+		for _, f := range findings {
+			if f.Check == one.id {
+				sorted = append(sorted, f)
+			}
+		}
+	}
+	return sorted
+}
+
+// writeReport prints what was found: for people as a table, for programs as JSON.
+func writeReport(r report, output string, colour bool, w io.Writer) error {
+	if output == "json" {
+		enc := json.NewEncoder(w)
+		enc.SetIndent("", "  ")
+		enc.SetEscapeHTML(false)
+		return enc.Encode(r)
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	row := func(cells ...string) { _, _ = fmt.Fprintln(t, strings.Join(cells, "\t")) } // t keeps the first error
+	row("CHECK", "STATE", "FOUND")
+	last := ""
+	for _, f := range r.Findings {
+		name := f.Check
+		if name == last {
+			name = ""
+		}
+		last = f.Check
+		row(name, painted(f.State, colour), f.Found)
+		if f.Remedy != "" {
+			row("", painted("", colour), "→ "+f.Remedy)
+		}
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintln(w, verdictOf(r))
+	return err
+}
+
+// painted gives every cell of a column as many invisible letters, lest the columns shift.
+func painted(s state, colour bool) string {
+	if !colour {
+		return string(s)
+	}
+	code := map[state]string{fine: "32", warning: "33", wrong: "31"}[s]
+	if code == "" {
+		code = "39"
+	}
+	return "\x1b[" + code + "m" + string(s) + "\x1b[0m"
+}
+
+func verdictOf(r report) string {
+	count := map[state]int{}
+	for _, f := range r.Findings {
+		count[f.State]++
+	}
+	s := fmt.Sprintf("%s would start", r.Command)
+	if r.ExitCode != 0 {
+		s = fmt.Sprintf("%s would not start: exit code %d", r.Command, r.ExitCode)
+	}
+	return fmt.Sprintf("%s (%d ok, %d warnings, %d errors)", s, count[fine], count[warning], count[wrong])
+}
+
+// checkCommand runs the checks, prints them, and gives the exit code.
+func checkCommand(o options, stdout *os.File) int {
+	r := runChecks(o)
+	if err := writeReport(r, o.output, isTerminal(stdout) && o.env["NO_COLOR"] == "", stdout); err != nil {
+		return exitInternal
+	}
+	return r.ExitCode
+}

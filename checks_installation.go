@@ -1,0 +1,145 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+)
+
+// installationChecks are about authentik itself, who runs it, and where it may write.
+func installationChecks() []check {
+	return []check{
+		{
+			id: "layout", looks: "where the parts of authentik lie, and by what that is known",
+			goesWrong: "error 78 where there is none, or half of one", judge: judgeLayout,
+		},
+		{
+			id: "release", looks: "authentik's version, and whether ak-init knows what it expects",
+			goesWrong: "warning: an unknown one is taken for the newest known", judge: judgeRelease,
+		},
+		{
+			// Pain 17.
+			id: "identity", looks: "who the children are: --user, PUID and PGID, root's worker",
+			goesWrong: "error 77 where we may not become that user; warning where PUID and PGID are ignored", judge: judgeIdentity,
+		},
+		{
+			// Pain 16.
+			id: "docker-socket", looks: "whether the worker may use the container engine's socket, where there is one",
+			goesWrong: "warning: outposts cannot be deployed", judge: judgeDockerSocket,
+		},
+		{
+			// Pains 2, 11, 18.
+			id: "tmpdir", looks: "which directory is TMPDIR, and whether it has room",
+			goesWrong: "error 73 where none can be; warning where it is nearly full, or another one than was named", judge: judgeTempDir,
+		},
+	}
+}
+
+func judgeLayout(c circumstances) []*finding {
+	l := c.facts.layout
+	return []*finding{okay("%s in %s: it holds %s", l.Kind, l.Root, strings.Join(l.Evidence, ", "))}
+}
+
+func judgeRelease(c circumstances) []*finding {
+	f := c.facts
+	if f.releaseKnown {
+		return []*finding{okay("authentik %s, which is %s", f.layout.Version, f.release.Name)}
+	}
+	has := "has no version"
+	if f.layout.Version != "" {
+		has = "is version " + f.layout.Version
+	}
+	return []*finding{warn("look for a newer ak-init", "authentik in %s %s, which ak-init does not know; it is taken for %s", f.layout.Root, has, f.release.Name)}
+}
+
+func judgeIdentity(c circumstances) []*finding {
+	f, o := c.facts, c.options
+	who := fmt.Sprintf("the children run as %s", f.identity)
+	if len(f.identity.Groups) > 0 {
+		who += ", groups " + strings.Trim(fmt.Sprint(f.identity.Groups), "[]")
+	}
+	if f.identityBy != "" {
+		who += ", by " + f.identityBy
+	}
+	all := []*finding{okay("%s; we are %s", who, f.self)}
+	if given := givenIDs(o.env); given != "" && f.self.UID != 0 {
+		all = append(all, warn("set the container's user instead, or start it as root", "%s ignored: only root can become another user, and we are %s", given, f.self))
+	}
+	return all
+}
+
+// givenIDs names PUID and PGID, by which many images take their user, as far as they are
+// set and not what we are.
+func givenIDs(env map[string]string) string {
+	var given []string
+	for _, name := range []string{"PUID", "PGID"} {
+		if env[name] != "" {
+			given = append(given, name+"="+env[name])
+		}
+	}
+	switch len(given) {
+	case 0:
+		return ""
+	case 1:
+		return given[0] + " is"
+	default:
+		return strings.Join(given, " and ") + " are"
+	}
+}
+
+func judgeDockerSocket(c circumstances) []*finding {
+	d := c.facts.docker
+	switch {
+	case d.path == "" || !c.serves("worker"):
+		return nil
+	case d.err == nil:
+		return []*finding{okay("%s can be used", d.path)}
+	default:
+		return []*finding{warn("add the socket's group to the container's (group_add), or start the worker as root",
+			"%s is there and the children, %s, cannot use it: %s", d.path, c.facts.identity, d.err)}
+	}
+}
+
+// Rooms for what authentik writes into TMPDIR: sockets and keys are small, a process's
+// metric files are about a megabyte each.
+const (
+	littleRoom = 16 << 20
+	smallShm   = 64 << 20
+)
+
+func judgeTempDir(c circumstances) []*finding {
+	p, s := c.plan, c.facts.room
+	if p.TempDir.Path == "" {
+		return nil // the reason is among the faults
+	}
+	var all []*finding
+	for _, w := range p.tempDirWarnings {
+		all = append(all, found("", warning, exitCannotWrite, w))
+	}
+	free := fmt.Sprintf("%s (%s): %s free of %s", p.TempDir.Path, p.TempDir.Origin, size(s.Free), size(s.Total))
+	more := "mount a larger one there (shm_size: 512mb for /dev/shm), or set another TMPDIR"
+	switch {
+	case s.Total == 0: // it is still to be made, or does not count
+		all = append(all, okay("%s (%s)", p.TempDir.Path, p.TempDir.Origin))
+	case s.Free < littleRoom || s.Free < s.Total/5:
+		all = append(all, warn(more, "%s; metric files grow there, and processes that find it full end by SIGBUS", free))
+	case s.Total <= smallShm:
+		note := okay("%s; metric files grow there with every process that ever ran", free)
+		note.Remedy = more + ", before it is full"
+		all = append(all, note)
+	default:
+		all = append(all, okay("%s", free))
+	}
+	return all
+}
+
+// size writes bytes for people.
+func size(n uint64) string {
+	switch {
+	case n >= 10<<30:
+		return fmt.Sprintf("%d GiB", n>>30)
+	case n >= 10<<20:
+		return fmt.Sprintf("%d MiB", n>>20)
+	default:
+		return fmt.Sprintf("%d KiB", n>>10)
+	}
+}

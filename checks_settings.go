@@ -1,0 +1,215 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"ak-init/authentik"
+)
+
+// settingsChecks are about authentik's configuration.
+func settingsChecks() []check {
+	return []check{
+		{
+			id: "settings", looks: "authentik's files of settings, read as the children will",
+			goesWrong: "error 78 for one that is no YAML: authentik does not start; warning for one that cannot be read", judge: judgeSettings,
+		},
+		{
+			// Pain 24.
+			id: "secret-key", looks: "the secret key, without which nothing starts",
+			goesWrong: "error 78", judge: judgeSecretKey,
+		},
+		{
+			// Pain 24.
+			id: "secret-files", looks: "what settings name by file://",
+			goesWrong: "warning for a file that is missing, unreadable or empty", judge: judgeSecretFiles,
+		},
+		{
+			// Pains 24, 25 and section 3.
+			id: "names", looks: "AUTHENTIK_ variables that no setting has, but for a slip",
+			goesWrong: "warning with the name that was most likely meant", judge: judgeNames,
+		},
+		{
+			id: "service-links", looks: "variables that Kubernetes makes for services, and that only look like settings",
+			goesWrong: "nothing", judge: judgeServiceLinks,
+		},
+		{
+			// Pain 25.
+			id: "bootstrap", looks: "the first start's credentials",
+			goesWrong: "warning for those that will not be taken", judge: judgeBootstrap,
+		},
+		{
+			// Pain 26.
+			id: "storage", looks: "whether uploads outlive the container",
+			goesWrong: "warning where the image's own directory is no mount", judge: judgeStorage,
+		},
+	}
+}
+
+func judgeSettings(c circumstances) []*finding {
+	var all []*finding
+	for _, err := range each(c.facts.settingsFault) {
+		file, ok := errors.AsType[*authentik.FileError](err)
+		if ok && file.Fatal {
+			all = append(all, bad(exitConfig, "put it right or take it away: authentik does not start with it", "%s", file))
+			continue
+		}
+		all = append(all, warn(fmt.Sprintf("let %s read it: authentik goes on without", c.facts.identity), "settings: %s", err))
+	}
+	if len(all) == 0 {
+		all = append(all, okay("read"))
+	}
+	return all
+}
+
+// each takes joined errors apart.
+func each(err error) []error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // what errors.Join made, not what it wraps
+		return joined.Unwrap()
+	}
+	if err == nil {
+		return nil
+	}
+	return []error{err}
+}
+
+func judgeSecretKey(c circumstances) []*finding {
+	if c.facts.settings.Text("secret_key") != "" {
+		return []*finding{okay("set, by %s", c.facts.settings.GivenBy("secret_key"))}
+	}
+	why := "no secret key is set"
+	switch by := c.facts.settings.GivenBy("secret_key"); {
+	case by == "":
+	case len(secretsOf(c, "secret_key")) > 0:
+		why = "the secret key is empty: its file gives none"
+	default:
+		why = "the secret key from " + by + " is empty"
+	}
+	return []*finding{bad(exitConfig, "set AUTHENTIK_SECRET_KEY to a random text of 50 characters or more, always the same, or to file:///PATH of a file that holds one", "%s; authentik does not start without", why)}
+}
+
+func secretsOf(c circumstances, setting string) (some []authentik.Secret) {
+	for _, s := range c.facts.settings.Secrets {
+		if s.Setting == setting {
+			some = append(some, s)
+		}
+	}
+	return some
+}
+
+func judgeSecretFiles(c circumstances) []*finding {
+	var all []*finding
+	for _, s := range c.facts.settings.Secrets {
+		variable := authentik.Variable(s.Setting)
+		switch {
+		case errors.Is(s.Err, fs.ErrNotExist):
+			all = append(all, warn("mount it there, or correct the path", "%s is file://%s, and that file is missing", variable, s.Path))
+		case s.Err != nil:
+			all = append(all, warn(fmt.Sprintf("let %s read it", c.facts.identity), "%s is file://%s, which cannot be read: %s", variable, s.Path, whyUnreadable(s.Err)))
+		case s.Empty:
+			all = append(all, warn("write the value into it", "%s is file://%s, and that file is empty", variable, s.Path))
+		case s.Trimmed:
+			all = append(all, okay("%s from %s, without the white space around it, such as the newline at its end, which authentik takes away", variable, s.Path))
+		default:
+			all = append(all, okay("%s from %s", variable, s.Path))
+		}
+	}
+	return all
+}
+
+// whyUnreadable leaves out the path, which stands in the line already.
+func whyUnreadable(err error) string {
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
+		return path.Err.Error()
+	}
+	return err.Error()
+}
+
+func judgeNames(c circumstances) []*finding {
+	var all []*finding
+	for _, m := range c.facts.release.Misnamed(c.facts.settings, c.options.env) {
+		from := cmp.Or(c.options.fromFile[m.Variable], "the environment")
+		switch {
+		case m.Right == "":
+			all = append(all, warn("take it away", "%s in %s: authentik %s has no such setting any more", m.Variable, from, c.facts.release.Name))
+		case m.Works:
+			all = append(all, warn("write "+m.Right, "%s in %s is deprecated, and works for now", m.Variable, from))
+		case m.File:
+			all = append(all, warn(m.Right+"=file:///PATH", "%s in %s: authentik takes files by another form, and ignores this", m.Variable, from))
+		default:
+			all = append(all, warn("write "+m.Right, "%s in %s is no setting of authentik's, and is ignored", m.Variable, from))
+		}
+	}
+	for _, name := range c.options.unknown {
+		all = append(all, strayTwin(name))
+	}
+	return all
+}
+
+func strayTwin(name string) *finding {
+	f := warn(`"ak-init help" lists the flags`, "%s belongs to no flag of ak-init and is ignored", name)
+	f.Check = "names"
+	return f
+}
+
+func judgeServiceLinks(c circumstances) []*finding {
+	n := 0
+	for name, value := range c.options.env {
+		if strings.HasPrefix(name, "AUTHENTIK_") && authentik.ServiceLink(name, value) {
+			n++
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	note := okay("%d variables are Kubernetes' links to services whose names begin with authentik, and no settings", n)
+	note.Remedy = "enableServiceLinks: false in the pod keeps them out"
+	return []*finding{note}
+}
+
+func judgeBootstrap(c circumstances) []*finding {
+	var all []*finding
+	var given []string
+	for _, name := range []string{"AUTHENTIK_BOOTSTRAP_PASSWORD", "AUTHENTIK_BOOTSTRAP_TOKEN", "AUTHENTIK_BOOTSTRAP_EMAIL"} {
+		value := c.options.env[name]
+		if value == "" {
+			continue
+		}
+		given = append(given, name)
+		if strings.HasPrefix(value, "file://") || strings.HasPrefix(value, "env://") {
+			all = append(all, warn("give the value itself", "%s: authentik takes no file:// and no env:// here, and would use these very words", name))
+		}
+	}
+	if len(given) > 0 && c.options.command == "server" {
+		all = append(all, warn("set it for the worker, at its first start", "%s: only the worker applies it", strings.Join(given, ", ")))
+	}
+	if c.options.env["AUTHENTIK_BOOTSTRAP_PASSWORD"] != "" && c.options.env["AUTHENTIK_BOOTSTRAP_PASSWORD_HASH"] != "" {
+		all = append(all, warn("keep one of them", "AUTHENTIK_BOOTSTRAP_PASSWORD and AUTHENTIK_BOOTSTRAP_PASSWORD_HASH are both set, which authentik does not take"))
+	}
+	return all
+}
+
+// judgeStorage is for the official image, whose directories are well known. Elsewhere it is
+// the installation's own affair where data lies.
+func judgeStorage(c circumstances) []*finding {
+	if c.facts.layout.Kind != "image" || c.facts.layout.Root != "/" {
+		return nil
+	}
+	for _, d := range c.facts.config.DataDirs {
+		if d.IfThere {
+			continue
+		}
+		if m, ok := c.facts.host.MountAt(d.Path); ok {
+			return []*finding{okay("%s is a mount (%s)", d.Path, m.Type)}
+		}
+		if m, ok := c.facts.host.MountAt("/media"); ok {
+			return []*finding{warn("mount it on "+d.Path+"/media, or the directory above it on "+d.Path,
+				"/media is a mount (%s), and from 2025.12 on uploads lie in %s, which is none and vanishes with the container", m.Type, d.Path)}
+		}
+		return []*finding{warn("mount a volume on "+d.Path+", or set AUTHENTIK_STORAGE__BACKEND to s3", "%s is no mount: uploads vanish with the container", d.Path)}
+	}
+	return nil
+}

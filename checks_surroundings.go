@@ -1,0 +1,178 @@
+package main
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ak-init/authentik"
+)
+
+// surroundingChecks are about the machine, or what a container shows of it.
+func surroundingChecks() []check {
+	return []check{
+		{
+			// Pains 4, 5, 32.
+			id: "listen", looks: "every address that will be listened on, by binding it",
+			goesWrong: "error 78 for the server's HTTP address in use, not to be had, or no address; warning for the others, which authentik does without", judge: judgeListen,
+		},
+		{
+			// Pain 21.
+			id: "open-files", looks: "the limit of descriptors",
+			goesWrong: "warning where it is very low or without bound; a low one is raised for the children as far as it may be", judge: judgeOpenFiles,
+		},
+		{
+			// Pain 33.
+			id: "clock", looks: "whether the clock is behind the release's first day",
+			goesWrong: "warning: certificates and tokens will not be valid", judge: judgeClock,
+		},
+		{
+			// Pain 33.
+			id: "time-zone", looks: "TZ, and mounts on /etc/localtime and /etc/timezone",
+			goesWrong: "warning: authentik wants UTC, and logins by OAuth and SAML fail with another zone", judge: judgeTimeZone,
+		},
+	}
+}
+
+// judgeListen names what was tried, by service.
+func judgeListen(c circumstances) []*finding {
+	var all []*finding
+	for _, l := range c.facts.listeners {
+		where := l.service + "'s " + l.setting + " " + l.address
+		variable := authentik.Variable(l.setting)
+		switch {
+		case l.err == nil && l.instead != "":
+			all = append(all, okay("%s is taken as %s: this machine has no IPv6, and nobody has set %s", where, l.instead, variable))
+		case l.err == nil && c.isPrivileged(l.address):
+			all = append(all, l.verdict("take a port from "+strconv.Itoa(c.facts.host.FreePorts)+" on in "+variable+
+				", or set the sysctl net.ipv4.ip_unprivileged_port_start", "%s: low ports are for root, and the children are %s", where, c.facts.identity))
+		case l.err == nil:
+			all = append(all, okay("%s is free", where))
+		default:
+			remedy, why := whyNotBound(l.err, variable, c.facts.running)
+			if remedy == "" {
+				all = append(all, okay("%s %s", where, why))
+				continue
+			}
+			all = append(all, l.verdict(remedy, "%s %s", where, why))
+		}
+	}
+	return all
+}
+
+// verdict is an error for what authentik is useless without.
+func (l listener) verdict(remedy, format string, args ...any) *finding {
+	if l.vital {
+		return bad(exitConfig, remedy, format, args...)
+	}
+	return warn(remedy, format, args...)
+}
+
+// whyNotBound puts bind's errors (man 2 bind, man 7 ip) into words.
+func whyNotBound(err error, variable string, running bool) (remedy, why string) {
+	switch {
+	case errors.Is(err, unix.EADDRINUSE) && running:
+		return "", "is in use, as it should be: an ak-init runs here"
+	case errors.Is(err, unix.EADDRINUSE):
+		return "set " + variable + " to another port, or end what listens there (server and worker in one network, as in a pod, need ports of their own)", "is in use"
+	case errors.Is(err, unix.EADDRNOTAVAIL):
+		return "set " + variable + " to an address of this machine", "is no address of this machine"
+	case errors.Is(err, unix.EAFNOSUPPORT):
+		return "set " + variable + " to an IPv4 address such as 0.0.0.0:9000", "cannot be had: this machine has no IPv6"
+	case errors.Is(err, unix.EACCES):
+		return "take a higher port in " + variable, "is not for us to bind"
+	default:
+		return "write " + variable + " as HOST:PORT", "is no address: " + err.Error()
+	}
+}
+
+// isPrivileged tells whether the children may not bind an address that we could.
+func (c circumstances) isPrivileged(address string) bool {
+	_, port, err := net.SplitHostPort(address)
+	n, numErr := strconv.Atoi(port)
+	if err != nil || numErr != nil || n == 0 || n >= c.facts.host.FreePorts {
+		return false
+	}
+	drops := c.facts.identity.UID != c.facts.self.UID
+	return drops && c.facts.identity.UID != 0 || !drops && !c.facts.host.BindsLow
+}
+
+// Limits of descriptors: below few an authentik runs out of them, wanted is what the children
+// get where they may, and above most software that closes every possible one takes minutes.
+const (
+	fewOpenFiles    = 4096
+	wantedOpenFiles = 65536
+	mostOpenFiles   = 1 << 20
+)
+
+func judgeOpenFiles(c circumstances) []*finding {
+	soft, hard := c.facts.openFiles, c.facts.openFilesMax
+	given := c.plan.openFiles
+	switch {
+	case soft == 0:
+		return nil // it is not known
+	case given > soft && given >= fewOpenFiles:
+		return []*finding{okay("%d descriptors (nofile), raised to %d for the children", soft, given)}
+	case max(soft, given) < fewOpenFiles:
+		return []*finding{warn("raise the container's limit (ulimits: nofile: 65536)", "at most %d descriptors (nofile): too few under load", max(soft, given))}
+	case soft > mostOpenFiles:
+		return []*finding{warn("set it to 65536 (ulimits: nofile)", "%d descriptors (nofile): software that closes every possible one takes minutes for it", soft)}
+	default:
+		return []*finding{okay("%d descriptors (nofile), at most %d", soft, hard)}
+	}
+}
+
+// raisedOpenFiles is the limit that the children get in place of a low one; 0: theirs is
+// left alone.
+func raisedOpenFiles(soft, hard uint64) uint64 {
+	if wanted := min(hard, wantedOpenFiles); soft != 0 && soft < wanted {
+		return wanted
+	}
+	return 0
+}
+
+func judgeClock(c circumstances) []*finding {
+	now, first := c.facts.host.Now.UTC(), c.facts.release.Published
+	if now.Before(first) {
+		return []*finding{warn("set the clock of the host", "it is %s by this machine's clock, and authentik %s was published on %s", now.Format(time.DateTime), c.facts.release.Name, first.Format(time.DateOnly))}
+	}
+	return []*finding{okay("%s", now.Format(time.RFC3339))}
+}
+
+func judgeTimeZone(c circumstances) []*finding {
+	var all []*finding
+	if zone := c.options.env["TZ"]; !isUTC(zone) {
+		all = append(all, warn("unset it: authentik shows times in each user's own zone", "TZ is %q, and authentik wants UTC", zone))
+	}
+	for _, file := range []string{"/etc/localtime", "/etc/timezone"} {
+		if m, ok := c.facts.host.MountAt(file); ok {
+			all = append(all, warn("take that mount away: authentik wants UTC", "%s is a mount (%s)", file, m.Source))
+		}
+	}
+	if len(all) == 0 {
+		all = append(all, okay("UTC, as far as TZ and mounts tell"))
+	}
+	return all
+}
+
+// isUTC takes a zone's name as tzset(3) does.
+func isUTC(zone string) bool {
+	zone = strings.TrimPrefix(zone, ":")
+	switch strings.TrimPrefix(zone, "Etc/") {
+	case "", "UTC", "UTC0", "Zulu", "UCT", "Universal", "GMT", "GMT0", "Greenwich", "/usr/share/zoneinfo/UTC", "/usr/share/zoneinfo/Etc/UTC":
+		return true
+	}
+	return false
+}
+
+// isWildcard6 tells whether an address is IPv6's for every interface.
+func isWildcard6(address string) (port string, yes bool) {
+	host, port, err := net.SplitHostPort(address)
+	ip, ipErr := netip.ParseAddr(host)
+	return port, err == nil && ipErr == nil && ip.Is6() && ip.IsUnspecified()
+}
