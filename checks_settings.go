@@ -105,6 +105,7 @@ func judgeSecretFiles(c circumstances) []*finding {
 	for _, s := range c.facts.settings.Secrets {
 		variable := authentik.Variable(s.Setting)
 		switch {
+		case strings.HasPrefix(s.Setting, "bootstrap_"): // not followed; see judgeBootstrap
 		case errors.Is(s.Err, fs.ErrNotExist):
 			all = append(all, warn("mount it there, or correct the path", "%s is file://%s, and that file is missing", variable, s.Path))
 		case s.Err != nil:

@@ -46,8 +46,8 @@ func judgeListen(c circumstances) []*finding {
 		where := l.service + "'s " + l.setting + " " + l.address
 		variable := authentik.Variable(l.setting)
 		switch {
-		case l.err == nil && l.instead != "":
-			all = append(all, okay("%s is taken as %s: this machine has no IPv6, and nobody has set %s", where, l.instead, variable))
+		case l.err == nil && l.onIPv4:
+			all = append(all, okay("%s is free, and in the place of [::]: this machine has no IPv6, and nobody has set %s", where, variable))
 		case l.err == nil && c.isPrivileged(l.address):
 			all = append(all, l.verdict("take a port from "+strconv.Itoa(c.facts.host.FreePorts)+" on in "+variable+
 				", or set the sysctl net.ipv4.ip_unprivileged_port_start", "%s: low ports are for root, and the children are %s", where, c.facts.identity))

@@ -53,8 +53,8 @@ type dockerSocket struct {
 // listener is an address that a service will listen on.
 type listener struct {
 	service, setting, address string
-	// instead is what is taken in its place on a machine without IPv6.
-	instead string
+	// onIPv4 tells that it is there in the place of IPv6's, which this machine has not.
+	onIPv4 bool
 	// vital: the service is of no use without.
 	vital bool
 	err   error
@@ -200,6 +200,7 @@ func (f *facts) surveyHost(o options) {
 	}
 	f.listeners = listenersOf(o.command, f.config)
 	for i, l := range f.listeners {
+		f.listeners[i].onIPv4 = f.onIPv4[authentik.Variable(l.setting)] != ""
 		f.listeners[i].err = prepare.TryAddress(l.address)
 		if errors.Is(f.listeners[i].err, unix.EADDRINUSE) && !f.running && len(f.tempDirs) > 0 {
 			dir := runtimeDir(f.tempDirs[len(f.tempDirs)-1].Path, f.self.UID, o.command)

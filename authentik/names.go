@@ -43,7 +43,8 @@ func (r Release) Misnamed(s Settings, env map[string]string) []Misnamed {
 	var found []Misnamed
 	for _, variable := range slices.Sorted(maps.Keys(env)) {
 		setting, ours := settingOf(variable)
-		if !ours || ServiceLink(variable, env[variable]) {
+		// An empty value is as good as none: compose files write ${X:-}.
+		if !ours || env[variable] == "" || ServiceLink(variable, env[variable]) {
 			continue
 		}
 		if m, wrong := r.judge(setting, known); wrong {

@@ -89,16 +89,37 @@ func (t *tree) code() {
 }
 
 // defaults has values of authentik/lib/default.yml at 2026.2.2.
-const defaults = `listen:
+const defaults = `postgresql:
+  host: localhost
+  name: authentik
+  user: authentik
+  port: 5432
+  password: "env://POSTGRES_PASSWORD"
+  sslmode: disable
+  default_schema: public
+  read_replicas: {}
+listen:
   http: 0.0.0.0:9000
   https: 0.0.0.0:9443
   metrics: 0.0.0.0:9300
+debug: false
 debugger: false
+log_level: info
+email:
+  host: localhost
+  port: 25
+  username: ""
+  password: ""
+  from: authentik@localhost
+  template_dir: /templates
 cert_discovery_dir: /certs
 blueprints_dir: /blueprints
 web:
   threads: 4
   path: /
+worker:
+  processes: 1
+  threads: 2
 storage:
   backend: file
   file:
