@@ -160,6 +160,9 @@ func generalWarnings(o options, f facts) []string {
 			warnings = append(warnings, "authentik's configuration: "+strings.TrimSpace(line))
 		}
 	}
+	for _, fault := range f.hung {
+		warnings = append(warnings, fault.Error())
+	}
 	for _, name := range o.unknown {
 		warnings = append(warnings, name+" belongs to no flag of ak-init and is ignored")
 	}

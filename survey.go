@@ -23,6 +23,8 @@ type facts struct {
 	config        authentik.Config
 	tempDirs      []tempDir
 	find          finder
+	// hung are paths that did not answer.
+	hung []error
 }
 
 // Where a TMPDIR may come from, beside a flag.
@@ -34,10 +36,11 @@ const (
 // survey looks and changes nothing. failed are directories that could not be written
 // after all.
 func survey(o options, failed map[string]error) (facts, error) {
-	f := facts{self: prepare.Self(), find: prepare.Executable, releaseKnown: true}
+	reader := prepare.NewReader(prepare.Bound)
+	f := facts{self: prepare.Self(), find: reader.Executable, releaseKnown: true}
 	ofAuthentik := o.command != "run"
 	if ofAuthentik {
-		if err := f.surveyLayout(o); err != nil {
+		if err := f.surveyLayout(o, reader); err != nil {
 			return f, err
 		}
 	}
@@ -45,7 +48,7 @@ func survey(o options, failed map[string]error) (facts, error) {
 		return f, err
 	}
 	if ofAuthentik {
-		settings, err := readSettings(o, f.layout.Root)
+		settings, err := readSettings(o, f.layout.Root, reader)
 		f.settings, f.settingsFault, f.config = settings, err, settings.Config(f.layout.Root)
 	}
 	candidates, err := tempDirCandidates(o)
@@ -55,40 +58,40 @@ func survey(o options, failed map[string]error) (facts, error) {
 	for _, c := range candidates {
 		c.unusable = failed[c.Path]
 		if c.unusable == nil {
-			c.unusable = prepare.LookAt(c.Path, c.Origin, f.identity)
+			c.unusable = reader.LookAt(c.Path, c.Origin, f.identity)
 		}
 		f.tempDirs = append(f.tempDirs, c)
 		if c.unusable == nil {
 			break // the rest is looked at when writing there fails after all
 		}
 	}
+	f.hung = reader.Faults()
 	return f, nil
 }
 
 // readSettings reads authentik's configuration as the children will.
-func readSettings(o options, root string) (authentik.Settings, error) {
+func readSettings(o options, root string, reader *prepare.Reader) (authentik.Settings, error) {
 	return authentik.ReadSettings(authentik.Sources{
 		Env:  o.env,
-		Read: prepare.ReadSmall,
-		Glob: func(pattern string) []string {
-			found, _ := filepath.Glob(pattern) // the pattern is sound
-			return found
-		},
+		Read: reader.Read,
+		Glob: reader.Glob,
 		Root: root,
 	})
 }
 
-func (f *facts) surveyLayout(o options) error {
+func (f *facts) surveyLayout(o options, reader *prepare.Reader) error {
 	roots := []string{o.root}
 	if o.root == "" {
-		workingDir, _ := os.Getwd() // one that is gone holds no authentik
+		// One that is gone, or does not answer, holds no authentik.
+		workingDir, _ := prepare.Within(prepare.Bound, "the working directory", os.Getwd)
 		roots = authentik.Roots(workingDir, o.env["PATH"])
 	} else if abs, err := filepath.Abs(o.root); err == nil {
 		roots = []string{abs}
 	}
-	layout, err := authentik.Find(authentik.View{Exists: exists, Read: prepare.ReadSmall}, roots)
+	layout, err := authentik.Find(authentik.View{Exists: reader.Exists, Read: reader.Read}, roots)
 	if err != nil {
-		return refuse(exitConfig, fmt.Errorf("%w; give the root that holds it by --root", err))
+		err = fmt.Errorf("%w; give the root that holds it by --root", err)
+		return refuse(exitConfig, append(reader.Faults(), err)...)
 	}
 	f.layout = layout
 	f.release, f.releaseKnown = authentik.ReleaseOf(layout.Version)
@@ -146,9 +149,4 @@ func tempDirCandidates(o options) ([]tempDir, error) {
 		}
 	}
 	return chain, nil
-}
-
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
 }
