@@ -59,10 +59,9 @@ func (o owned) allows(id Identity, want uint32) bool {
 // judge tells what refused id at path: what was found, and what puts it right. Both are
 // empty where owner and mode, which are said anyway, explain it.
 func (d denial) judge(path string, id Identity) (found, fix string) {
-	for _, dir := range d.above {
-		if !dir.allows(id, wantThrough) && id.UID != 0 {
-			return "the way there is closed: " + dir.String(), "chmod o+x " + dir.path
-		}
+	closed := slices.IndexFunc(d.above, func(dir owned) bool { return !dir.allows(id, wantThrough) })
+	if closed >= 0 && id.UID != 0 {
+		return "the way there is closed: " + d.above[closed].String(), "chmod o+x " + d.above[closed].path
 	}
 	itself := d.at.String()
 	if d.at.path == path {

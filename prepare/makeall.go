@@ -13,7 +13,7 @@ func MakeAll(bound time.Duration, dirs []Dir, id Identity) []Outcome {
 }
 
 // LookAll tells what [MakeAll] would find, and changes nothing: Made is what would be made,
-// Given what would be given. What is there is tested by writing to a file without a name,
+// Given what would be given, as far as rights tell. What is there is tested by writing to a file without a name,
 // or, where there are none, to one that is removed again.
 func LookAll(bound time.Duration, dirs []Dir, id Identity) []Outcome {
 	return all(bound, dirs, id, func(d Dir) Outcome { return d.outcome(id, d.foresee) })

@@ -121,10 +121,10 @@ func followOne(path string, mounts []mount) string {
 // mountedAt says for a path that does not answer what it lies on, and what to do.
 func mountedAt(path string) (found, fix string) {
 	m := mountOf(path)
-	switch {
-	case m.point == "":
+	switch m.point {
+	case "":
 		return "what is mounted there is not known", "look at what is mounted there"
-	case m.point == path:
+	case path:
 		return "it is a mount point", fmt.Sprintf("look at what is mounted there (%s)", m)
 	default:
 		return "it lies on what is mounted at " + m.point, fmt.Sprintf("look at what is mounted there (%s)", m)

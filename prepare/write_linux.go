@@ -66,7 +66,7 @@ func tryBind(dir string) error {
 	}
 	defer func() { _ = unix.Close(fd) }()
 	if err := unix.Bind(fd, &unix.SockaddrUnix{Name: name}); err != nil {
-		return fmt.Errorf("%w: %s", errNoSockets, err)
+		return fmt.Errorf("%w: %s", errNoSockets, err.Error()) // no EPERM that a chown would put right
 	}
 	return os.Remove(name)
 }
