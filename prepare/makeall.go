@@ -2,11 +2,13 @@ package prepare
 
 import (
 	"errors"
+	"slices"
+	"sync/atomic"
 	"time"
 )
 
-// MakeAll makes directories that are missing and tests each by writing as id, all at the
-// same time, so that those that do not answer cost one bound together. One that lies below
+// MakeAll makes directories that are missing and tests each by writing as id. None waits
+// long for another, so that those that do not answer cost little more than one bound. One that lies below
 // another of the list comes after it, and is not touched if that one hangs.
 func MakeAll(bound time.Duration, dirs []Dir, id Identity) []Outcome {
 	return all(bound, dirs, id, func(d Dir) Outcome { return d.outcome(id, d.ensure) })
@@ -19,34 +21,99 @@ func LookAll(bound time.Duration, dirs []Dir, id Identity) []Outcome {
 	return all(bound, dirs, id, func(d Dir) Outcome { return d.outcome(id, d.foresee) })
 }
 
+// slow is when a directory is taken for one that may hang, and the others no longer wait
+// for it: long for a disk, short for a bound.
+const slow = 50 * time.Millisecond
+
+// job is one directory's way through all.
+type job struct {
+	Dir
+	// first is the job that comes before it, nil if none has to.
+	first *job
+	taken atomic.Bool
+	// answer holds what came of it, if it ever answers; done is closed when outcome may
+	// be read.
+	answer  chan Outcome
+	done    chan struct{}
+	outcome Outcome
+}
+
+// all lets one goroutine go through the list, since a goroutine each costs threads, and
+// no longer relies on it when it stands still.
 func all(bound time.Duration, dirs []Dir, id Identity, one func(Dir) Outcome) []Outcome {
-	outcomes := make([]Outcome, len(dirs))
-	done := make([]chan struct{}, len(dirs))
-	for i := range dirs {
-		done[i] = make(chan struct{})
+	jobs := jobsOf(dirs)
+	work := func(j *job) {
+		if j.taken.CompareAndSwap(false, true) {
+			j.answer <- one(j.Dir)
+		}
 	}
-	for i, d := range dirs {
-		first := above(dirs, i)
+	order := parentsFirst(jobs)
+	go func() { // ends with the list, or with the process where one hangs
+		for _, j := range order {
+			work(j)
+		}
+	}()
+	timer := time.NewTimer(slow)
+	defer timer.Stop()
+	waiting := order
+	for standing := false; len(waiting) > 0 && !standing; {
+		select {
+		case waiting[0].outcome = <-waiting[0].answer:
+			close(waiting[0].done)
+			waiting = waiting[1:]
+			timer.Reset(slow)
+		case <-timer.C:
+			standing = true
+		}
+	}
+	for _, j := range waiting {
 		go func() { // ends within the bound of each that it waits for, and its own
-			defer close(done[i])
-			if first >= 0 {
-				<-done[first]
-				if fault := outcomes[first].Fault; errors.Is(fault, ErrHung) {
-					outcomes[i] = d.silent(id, &hungError{d.Path, bound})
-					return
-				}
-			}
-			out, err := Within(bound, d.Path, func() (Outcome, error) { return one(d), nil })
-			if err != nil {
-				out = d.silent(id, err)
-			}
-			outcomes[i] = out
+			defer close(j.done)
+			j.outcome = j.await(bound, id, work)
 		}()
 	}
-	for i := range dirs {
-		<-done[i]
+	outcomes := make([]Outcome, len(jobs))
+	for i, j := range jobs {
+		<-j.done
+		outcomes[i] = j.outcome
 	}
 	return outcomes
+}
+
+// await gives what comes of a job, after the one before it.
+func (j *job) await(bound time.Duration, id Identity, work func(*job)) Outcome {
+	if j.first != nil {
+		<-j.first.done
+		if errors.Is(j.first.outcome.Fault, ErrHung) {
+			return j.silent(id, &hungError{j.Path, bound})
+		}
+	}
+	out, err := Within(bound, j.Path, func() (Outcome, error) {
+		work(j)
+		return <-j.answer, nil
+	})
+	if err != nil {
+		return j.silent(id, err)
+	}
+	return out
+}
+
+func jobsOf(dirs []Dir) []*job {
+	jobs := make([]*job, len(dirs))
+	for i, d := range dirs {
+		jobs[i] = &job{Dir: d, answer: make(chan Outcome, 1), done: make(chan struct{})}
+	}
+	for i := range jobs {
+		if first := above(dirs, i); first >= 0 {
+			jobs[i].first = jobs[first]
+		}
+	}
+	return jobs
+}
+
+// parentsFirst sorts jobs so that each comes after the one that has to come before it.
+func parentsFirst(jobs []*job) []*job {
+	return slices.SortedStableFunc(slices.Values(jobs), func(a, b *job) int { return len(a.Path) - len(b.Path) })
 }
 
 // silent is the outcome of a directory that does not answer. Somebody has mounted it, so

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,7 +21,7 @@ const page = 4096
 func (d Dir) try(id Identity) error {
 	return As(id, func() error {
 		err := fillPage(d.Path)
-		if err == nil && d.Sockets {
+		if err == nil && d.Sockets && !hasSockets(d.Path) {
 			err = tryBind(d.Path)
 		}
 		return err
@@ -51,6 +52,12 @@ func whichSpace(dir string, err error) error {
 		return errNoInodes
 	}
 	return err
+}
+
+// hasSockets tells of the usual file systems, which is cheaper than trying.
+func hasSockets(dir string) bool {
+	s, err := room(dir)
+	return err == nil && slices.Contains([]string{"tmpfs", "ext4", "xfs", "btrfs"}, s.FSType)
 }
 
 // tryBind binds a unix socket in dir and takes it away. FAT, some FUSE file systems and
