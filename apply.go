@@ -49,8 +49,8 @@ func apply(p plan) (*prepared, error) {
 	if p.Runtime != "" {
 		r.claimDir(p.Runtime)
 	}
-	for _, dir := range rest {
-		r.take(dir.Make(p.Identity), dir.Path)
+	for i, out := range prepare.MakeAll(prepare.Bound, rest, p.Identity) {
+		r.take(out, rest[i].Path)
 	}
 	if r.claim != nil {
 		for _, s := range p.Services {
@@ -137,9 +137,17 @@ func (r *prepared) writeModeFile(s servicePlan) {
 	r.modeFiles[s.ModeFile] = text
 }
 
-// finish takes away what stands only while the service runs. The mode file may be
-// another's by now, where server and worker share a TMPDIR.
+// finish takes away what stands only while the service runs, if TMPDIR still answers.
 func (r *prepared) finish() {
+	_, _ = prepare.Within(prepare.Bound, "TMPDIR", func() (struct{}, error) {
+		r.takeAway()
+		return struct{}{}, nil
+	})
+}
+
+// takeAway leaves the mode file where it is another's by now: server and worker may share
+// a TMPDIR.
+func (r *prepared) takeAway() {
 	for file, text := range r.modeFiles {
 		if raw, err := prepare.ReadSmall(file); err == nil && string(raw) == text {
 			_ = os.Remove(file)
@@ -154,7 +162,12 @@ func (r *prepared) finish() {
 // undo leaves nothing behind after a refusal. Directories that are not empty stay.
 func (r *prepared) undo() {
 	r.finish()
-	for _, dir := range slices.Backward(r.made) {
-		_ = os.Remove(dir)
-	}
+	// Directories were made at the same time: the name alone tells parents from children.
+	made := slices.Sorted(slices.Values(r.made))
+	_, _ = prepare.Within(prepare.Bound, "what was made", func() (struct{}, error) {
+		for _, dir := range slices.Backward(made) {
+			_ = os.Remove(dir)
+		}
+		return struct{}{}, nil
+	})
 }

@@ -129,7 +129,7 @@ func tempDirectory(dir string) prepare.Dir {
 	if dir == "/tmp" {
 		mode = fs.ModeSticky | 0o777
 	}
-	return prepare.Dir{Path: dir, For: "TMPDIR", Mode: mode, Required: true, Otherwise: "set another TMPDIR"}
+	return prepare.Dir{Path: dir, For: "TMPDIR", Mode: mode, Required: true, Sockets: true, Otherwise: "set another TMPDIR"}
 }
 
 func metricsDirectory(dir string) prepare.Dir {

@@ -166,7 +166,7 @@ func askAuthentik(o options, dirs []string) health.Answer {
 		a.Reason = fmt.Sprintf("no ak-init and no %s in %s", release.Server.ModeFile, strings.Join(dirs, ", "))
 		return a
 	}
-	settings, _ := readSettings(o, "/", prepare.Self()) // what can be read says enough
+	settings, _ := readSettings(o, "/", prepare.NewReader(prepare.Bound)) // what can be read says enough
 	config := settings.Config("/")
 	if verb.PIDFile != "" {
 		if _, err := health.PIDFile(path.Join(dir, verb.PIDFile)); err != nil {

@@ -318,6 +318,11 @@ func (s *scene) await(what string, so func() bool) {
 	}
 }
 
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
 // uid is ours, as a flag takes it.
 func uid() string { return strconv.Itoa(os.Geteuid()) }
 

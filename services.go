@@ -62,7 +62,7 @@ func (p *plan) planAll(o options, f facts) error {
 			{metricsDir, metrics, "one of its own beside another service"},
 		}, one.more...)
 		p.Directories = append(p.Directories, prepare.Dir{
-			Path: dir, For: one.verb.Name + "'s TMPDIR", Mode: 0o700, Required: true, Otherwise: "set another TMPDIR",
+			Path: dir, For: one.verb.Name + "'s TMPDIR", Mode: 0o700, Required: true, Sockets: true, Otherwise: "set another TMPDIR",
 		}, metricsDirectory(metrics))
 		if p.env[f.release.SkipMigrations] == "" {
 			own = append(own, variable{f.release.SkipMigrations, "true", "the migrate step has done it"})

@@ -42,6 +42,8 @@ type facts struct {
 	tempDirs []tempDir
 	room     prepare.Space
 	find     finder
+	// hung are paths that did not answer.
+	hung []error
 }
 
 // dockerSocket is a container engine's, and why the children cannot use it.
@@ -70,50 +72,35 @@ const (
 // after all. Where it finds a fault it looks on as far as that makes sense: facts without a
 // layout are of no use, others are.
 func survey(o options, failed map[string]error) (facts, error) {
-	f := facts{self: prepare.Self(), find: prepare.Executable, releaseKnown: true}
+	reader := prepare.NewReader(prepare.Bound)
+	f := facts{self: prepare.Self(), find: reader.Executable, releaseKnown: true}
 	ofAuthentik := o.command != "run"
 	if ofAuthentik {
-		if err := f.surveyLayout(o); err != nil {
+		if err := f.surveyLayout(o, reader); err != nil {
 			return f, err
 		}
 	}
 	identityErr := f.surveyIdentity(o)
 	if ofAuthentik {
-		f.settings, f.settingsFault = readSettings(o, f.layout.Root, f.identity)
+		f.settings, f.settingsFault = readSettings(o, f.layout.Root, reader.For(f.identity))
 		f.config = f.settings.Config(f.layout.Root)
 	}
-	tempDirErr := f.surveyTempDirs(o, failed)
+	tempDirErr := f.surveyTempDirs(o, failed, reader)
 	if ofAuthentik {
 		f.surveyHost(o)
 	} else {
 		tempDirErr = nil // it does without
 	}
+	f.hung = reader.Faults()
 	return f, merged(identityErr, tempDirErr)
 }
 
-// readSettings reads authentik's configuration as the children will, with their rights.
-func readSettings(o options, root string, as prepare.Identity) (settings authentik.Settings, err error) {
-	_ = prepare.As(as, func() error { // its own fault is err
-		settings, err = authentik.ReadSettings(authentik.Sources{
-			Env:  o.env,
-			Read: prepare.ReadSmall,
-			Glob: func(pattern string) []string {
-				found, _ := filepath.Glob(pattern) // the pattern is sound
-				return found
-			},
-			Root: root,
-		})
-		return nil
-	})
-	return settings, err
-}
-
-func (f *facts) surveyTempDirs(o options, failed map[string]error) error {
+func (f *facts) surveyTempDirs(o options, failed map[string]error, reader *prepare.Reader) error {
 	candidates, err := tempDirCandidates(o)
 	for _, c := range candidates {
 		c.unusable = failed[c.Path]
 		if c.unusable == nil {
-			c.unusable = prepare.LookAt(c.Path, c.Origin, f.identity)
+			c.unusable = reader.LookAt(c.Path, c.Origin, f.identity)
 		}
 		f.tempDirs = append(f.tempDirs, c)
 		if c.unusable == nil {
@@ -124,17 +111,24 @@ func (f *facts) surveyTempDirs(o options, failed map[string]error) error {
 	return err
 }
 
-func (f *facts) surveyLayout(o options) error {
+// readSettings reads authentik's configuration.
+func readSettings(o options, root string, reader *prepare.Reader) (authentik.Settings, error) {
+	return authentik.ReadSettings(authentik.Sources{Env: o.env, Read: reader.Read, Glob: reader.Glob, Root: root})
+}
+
+func (f *facts) surveyLayout(o options, reader *prepare.Reader) error {
 	roots := []string{o.root}
 	if o.root == "" {
-		workingDir, _ := os.Getwd() // one that is gone holds no authentik
+		// One that is gone, or does not answer, holds no authentik.
+		workingDir, _ := prepare.Within(prepare.Bound, "the working directory", os.Getwd)
 		roots = authentik.Roots(workingDir, o.env["PATH"])
 	} else if abs, err := filepath.Abs(o.root); err == nil {
 		roots = []string{abs}
 	}
-	layout, err := authentik.Find(authentik.View{Exists: exists, Read: prepare.ReadSmall}, roots)
+	layout, err := authentik.Find(authentik.View{Exists: reader.Exists, Read: reader.Read}, roots)
 	if err != nil {
-		return failed("layout", exitConfig, fmt.Errorf("%w; give the root that holds it by --root", err))
+		err = fmt.Errorf("%w; give the root that holds it by --root", err)
+		return failed("layout", exitConfig, append(reader.Faults(), err)...)
 	}
 	f.layout = layout
 	f.release, f.releaseKnown = authentik.ReleaseOf(layout.Version)
@@ -253,9 +247,4 @@ func tempDirCandidates(o options) ([]tempDir, error) {
 		}
 	}
 	return chain, nil
-}
-
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
 }

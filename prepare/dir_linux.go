@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -25,6 +26,8 @@ type Dir struct {
 	Required bool `json:"required"`
 	// IfThere: it is tested where it exists, and not made; a fault is a warning.
 	IfThere bool `json:"if_there,omitempty"`
+	// Sockets tells that unix sockets are bound in it, which is tested as well.
+	Sockets bool `json:"sockets,omitempty"`
 	// Otherwise is what to do when it cannot be written, beside putting it right.
 	Otherwise string `json:"-"`
 }
@@ -47,13 +50,19 @@ const (
 	makeDir = "make"
 )
 
-// Make makes the directory if it is missing and tests it by writing as id.
-func (d Dir) Make(id Identity) Outcome {
+// Make is [MakeAll] for one directory, with [Bound].
+func (d Dir) Make(id Identity) Outcome { return MakeAll(Bound, []Dir{d}, id)[0] }
+
+// Look is [LookAll] for one directory, with [Bound].
+func (d Dir) Look(id Identity) Outcome { return LookAll(Bound, []Dir{d}, id)[0] }
+
+// outcome is what came of ensure, with all that can be told of an error.
+func (d Dir) outcome(id Identity, ensure func(Identity, *Outcome) error) Outcome {
 	var out Outcome
 	if d.IfThere && !exists(d.Path) {
 		return out
 	}
-	err := d.ensure(id, &out)
+	err := ensure(id, &out)
 	if err == nil {
 		return out
 	}
@@ -62,9 +71,14 @@ func (d Dir) Make(id Identity) Outcome {
 	if missing {
 		op = makeDir
 	}
-	out.Fault = &Error{Op: op, Path: d.Path, For: d.For, As: id, Otherwise: d.Otherwise, Err: err, Found: found(d.Path)}
+	e := d.failure(op, id, err)
+	out.Fault = e.explain()
 	out.Warning = d.IfThere || !d.Required && (missing || errors.Is(err, unix.EROFS))
 	return out
+}
+
+func (d Dir) failure(op string, id Identity, err error) *Error {
+	return &Error{Op: op, Path: d.Path, For: d.For, As: id, Otherwise: d.Otherwise, Err: err}
 }
 
 func exists(path string) bool {
@@ -78,8 +92,8 @@ func (d Dir) ensure(id Identity, out *Outcome) error {
 			return err
 		}
 	}
-	err := tryWrite(d.Path, id)
-	if !errors.Is(err, fs.ErrPermission) || os.Geteuid() != 0 || id.UID == 0 {
+	err := d.try(id)
+	if !givable(err, id) {
 		return err
 	}
 	// Root puts right what is wrong: this one directory, not what lies in it, and not
@@ -88,18 +102,54 @@ func (d Dir) ensure(id Identity, out *Outcome) error {
 		return err
 	}
 	out.Given = true
-	return tryWrite(d.Path, id)
+	return d.try(id)
+}
+
+// foresee is ensure without doing it: what it makes and gives is only noted.
+func (d Dir) foresee(id Identity, out *Outcome) error {
+	if !exists(d.Path) {
+		err := lookAbove(d.Path, id)
+		for at := d.Path; err == nil && !exists(at); at = filepath.Dir(at) {
+			out.Made = append([]string{at}, out.Made...)
+		}
+		return err
+	}
+	err := d.try(id)
+	if !givable(err, id) {
+		return err
+	}
+	info, statErr := os.Lstat(d.Path)
+	if statErr != nil || !info.IsDir() {
+		return err
+	}
+	out.Given = true
+	return nil
+}
+
+// givable tells that an error goes away when root makes id the owner.
+func givable(err error, id Identity) bool {
+	return errors.Is(err, fs.ErrPermission) && os.Geteuid() == 0 && id.UID != 0
 }
 
 // MakeShared makes a directory for everybody, as /tmp is, where it is missing.
-func MakeShared(path string) Outcome {
-	var out Outcome
-	if exists(path) {
-		return out
-	}
-	if err := makeAll(path, fs.ModeSticky|0o777, &out); err != nil {
-		out.Fault = &Error{Op: makeDir, Path: path, For: "programs that know no TMPDIR", As: Self(), Err: err, Found: found(path)}
-		out.Warning = true
+func MakeShared(path string) Outcome { return makeShared(Bound, path) }
+
+func makeShared(bound time.Duration, path string) Outcome {
+	e := Error{Op: makeDir, Path: path, For: "programs that know no TMPDIR", As: Self()}
+	out, err := Within(bound, path, func() (Outcome, error) {
+		var out Outcome
+		if exists(path) {
+			return out, nil
+		}
+		if err := makeAll(path, fs.ModeSticky|0o777, &out); err != nil {
+			failed := e
+			failed.Err = err
+			out.Fault, out.Warning = failed.explain(), true
+		}
+		return out, nil
+	})
+	if err != nil {
+		out.Fault, out.Warning = hung(e, err), true
 	}
 	return out
 }
@@ -164,56 +214,6 @@ func give(path string, id Identity, add fs.FileMode) error {
 	}
 	// The mode comes last: chown takes set-id bits away (man 2 chown).
 	return cmp.Or(dir.Chown(id.UID, id.GID), dir.Chmod(info.Mode()|add))
-}
-
-// page is what is written to see whether there is room: the smallest piece that tmpfs
-// and most disks hand out.
-const page = 4096
-
-// tryWrite makes a file in dir as id, fills a page and lets it go.
-func tryWrite(dir string, id Identity) error {
-	return As(id, func() error {
-		// A file without a name leaves nothing behind, whatever happens, and costs the
-		// directory no write (man 2 open, O_TMPFILE).
-		fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_WRONLY|unix.O_CLOEXEC, 0o600)
-		if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EISDIR) {
-			return tryWriteByName(dir)
-		}
-		if err != nil {
-			return err
-		}
-		_, err = unix.Write(fd, make([]byte, page))
-		return cmp.Or(err, unix.Close(fd))
-	})
-}
-
-// tryWriteByName is for file systems and kernels without files that have no name.
-func tryWriteByName(dir string) error {
-	f, err := os.CreateTemp(dir, ".ak-init-test-")
-	if err != nil {
-		return err
-	}
-	_, writeErr := f.Write(make([]byte, page))
-	return cmp.Or(writeErr, f.Close(), os.Remove(f.Name()))
-}
-
-// WriteFile puts a small file in place whole, replacing what has its name: neither a
-// link nor another uid's file in a sticky directory is ever written through
-// (proc_sys_fs(5), protected_regular).
-func WriteFile(path, content string, mode fs.FileMode) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".ak-init-")
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString(content)
-	err = cmp.Or(err, f.Chmod(mode), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
-	}
-	return err
 }
 
 // isOwn tells whether info is a directory of uid's that nobody else may enter.

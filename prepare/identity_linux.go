@@ -6,11 +6,13 @@ import (
 	"io/fs"
 	"os"
 	"os/user"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -58,10 +60,14 @@ func Become(self Identity, spec string) (Identity, error) {
 	return id, nil
 }
 
-// WithGroupOf adds a file's group, such as docker.sock's. No file, no group.
+// WithGroupOf adds a file's group, such as docker.sock's. No file, or none that answers
+// within [Bound], no group.
 func (id Identity) WithGroupOf(path string) Identity {
-	var st syscall.Stat_t
-	if err := syscall.Stat(path, &st); err == nil && !slices.Contains(id.Groups, int(st.Gid)) {
+	st, err := Within(Bound, path, func() (syscall.Stat_t, error) {
+		var st syscall.Stat_t
+		return st, syscall.Stat(path, &st)
+	})
+	if err == nil && !slices.Contains(id.Groups, int(st.Gid)) {
 		id.Groups = append(slices.Clone(id.Groups), int(st.Gid))
 	}
 	return id
@@ -131,6 +137,21 @@ func As(id Identity, fn func() error) error {
 		result <- fn()
 	}()
 	return <-result
+}
+
+// HomeOK tells whether a directory can be HOME for id: it is one other than /, id may
+// write there, and it answers within [Bound].
+func HomeOK(dir string, id Identity) bool { return homeOK(Bound, dir, id) }
+
+func homeOK(bound time.Duration, dir string, id Identity) bool {
+	if !filepath.IsAbs(dir) || filepath.Clean(dir) == "/" {
+		return false
+	}
+	ok, err := Within(bound, dir, func() (bool, error) {
+		info, err := os.Stat(dir)
+		return err == nil && info.IsDir() && mayWrite(dir, id) == nil, err
+	})
+	return ok && err == nil
 }
 
 // MayTake tells whether this process can start children as id: root may lack

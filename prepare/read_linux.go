@@ -29,8 +29,11 @@ func Open(path string) (*os.File, error) {
 // maxSmall bounds what [ReadSmall] reads.
 const maxSmall = 1 << 20
 
-// ReadSmall reads a file that is small by nature, and refuses a large one.
-func ReadSmall(path string) ([]byte, error) {
+// ReadSmall reads a file that is small by nature, and refuses a large one, and one that
+// does not answer within [Bound].
+func ReadSmall(path string) ([]byte, error) { return NewReader(Bound).Read(path) }
+
+func readSmall(path string) ([]byte, error) {
 	f, err := Open(path)
 	if err != nil {
 		return nil, err

@@ -23,10 +23,12 @@ const (
 var errTooLong = fmt.Errorf("too long for a unix socket: at most %d bytes", maxSocketPath-socketRoom)
 
 // LookAt tells, without writing, whether a directory can be a TMPDIR for id: it is
-// one, or can be made, id may write there, it is not full, and sockets fit. What
-// only writing can tell, such as a quota, [Dir.Make] finds out. origin is who named it,
-// for the one line that says why not.
-func LookAt(dir, origin string, id Identity) error {
+// one, or can be made, it answers within [Bound], id may write there, it is not full, and
+// sockets fit. What only writing can tell, such as a quota, [Dir.Make] finds out. origin
+// is who named it, for the one line that says why not.
+func LookAt(dir, origin string, id Identity) error { return NewReader(Bound).LookAt(dir, origin, id) }
+
+func lookAtFully(dir, origin string, id Identity) error {
 	err := lookAt(dir, id)
 	if err == nil {
 		return nil
@@ -35,7 +37,8 @@ func LookAt(dir, origin string, id Identity) error {
 	if !exists(dir) {
 		op = makeDir
 	}
-	return &Error{Op: op, Path: dir, For: origin, As: id, Err: err, Found: found(dir), Otherwise: "set another TMPDIR"}
+	e := &Error{Op: op, Path: dir, For: origin, As: id, Err: err, Otherwise: "set another TMPDIR"}
+	return e.explain()
 }
 
 func lookAt(dir string, id Identity) error {
@@ -83,13 +86,14 @@ func mayWrite(dir string, id Identity) error {
 }
 
 func hasRoom(dir string) error {
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil {
+	s, err := room(dir)
+	switch {
+	case err != nil:
 		return err
-	}
-	// Some file systems count no blocks or no inodes, and say 0 of 0.
-	if st.Blocks > 0 && st.Bavail < roomNeeded/uint64(max(st.Bsize, 1)) || st.Files > 0 && st.Ffree == 0 {
+	case s.Total > 0 && s.Free < roomNeeded:
 		return unix.ENOSPC
+	case s.Inodes > 0 && s.FreeInodes == 0:
+		return errNoInodes
 	}
 	return nil
 }
