@@ -61,6 +61,7 @@ func topics() []topic {
 		{"signals", measureSignals},
 		{"reaping", measureReaping},
 		{"idle", measureIdle},
+		{"ownership", measureOwnership},
 		{"size", measureSize},
 	}
 }

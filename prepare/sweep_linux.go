@@ -1,0 +1,180 @@
+package prepare
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// Stale names what an earlier run leaves behind in a TMPDIR. Who sweeps holds the claim on
+// it, see [Take].
+type Stale struct {
+	// Dir is the TMPDIR as it was given, which may be a link.
+	Dir string
+	// Sockets and PIDFiles are patterns (path.Match) of names in Dir. A malformed one
+	// matches nothing.
+	Sockets, PIDFiles []string
+	// Metrics is a directory of Prometheus' multiprocess files, and no link. Empty: there
+	// is none.
+	Metrics string
+}
+
+// Swept is what came of a sweep. Nothing in it is a reason not to start.
+type Swept struct {
+	// Removed are the paths of the first five that were removed, Count how many there were.
+	Removed []string
+	Count   int
+	// Bytes is what the file system got back.
+	Bytes int64
+	// Kept is what looks alive, is not ours, or could not be removed, a line each: the first
+	// five, and one with the number of the others.
+	Kept []error
+	// kept counts them.
+	kept int
+}
+
+func (s *Swept) removed(path string, bytes int64) {
+	s.Count++
+	s.Bytes += bytes
+	if len(s.Removed) < maxTold {
+		s.Removed = append(s.Removed, path)
+	}
+}
+
+func (s *Swept) keep(format string, args ...any) {
+	if s.kept++; s.kept <= maxTold {
+		s.Kept = append(s.Kept, fmt.Errorf(format, args...))
+	}
+}
+
+// Sweep removes sockets that nobody listens on, pid files whose writers are gone, and, where
+// this instance is alone in its TMPDIR, all metric files: those of ended processes fill
+// /dev/shm, which in Kubernetes outlives the container (authentik#10768, #25876). It removes
+// only what belongs to us or to id, and only by what it matches; no link is followed. When
+// ctx ends it stops where it is.
+func (s Stale) Sweep(ctx context.Context, id Identity, alone bool) Swept {
+	var out Swept
+	s.sweepFiles(ctx, id, &out)
+	s.sweepMetrics(ctx, id, alone, &out)
+	if more := out.kept - len(out.Kept); more > 0 {
+		out.Kept = append(out.Kept, fmt.Errorf("%d more are kept in %s and %s for such reasons", more, s.Dir, s.Metrics))
+	}
+	return out
+}
+
+func (s Stale) sweepFiles(ctx context.Context, id Identity, out *Swept) {
+	if len(s.Sockets)+len(s.PIDFiles) == 0 {
+		return
+	}
+	dir, err := os.OpenFile(s.Dir, unix.O_DIRECTORY, 0)
+	if err != nil {
+		out.unreadable(s.Dir, err)
+		return
+	}
+	defer func() { _ = dir.Close() }()
+	w := sweeping{Swept: out, dir: dir, path: s.Dir, id: id}
+	wanted := func(name string) bool { return matches(s.Sockets, name) || matches(s.PIDFiles, name) }
+	w.each(ctx, wanted, func(name string, st *unix.Stat_t) {
+		switch {
+		case matches(s.Sockets, name):
+			w.socket(name, st)
+		default:
+			w.pidFile(name, st)
+		}
+	})
+}
+
+func (s Stale) sweepMetrics(ctx context.Context, id Identity, alone bool, out *Swept) {
+	if s.Metrics == "" {
+		return
+	}
+	dir, err := os.OpenFile(s.Metrics, unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		out.unreadable(s.Metrics, err)
+		return
+	}
+	defer func() { _ = dir.Close() }()
+	w := sweeping{Swept: out, dir: dir, path: s.Metrics, id: id}
+	others := 0
+	w.each(ctx, metricFile, func(name string, st *unix.Stat_t) {
+		switch {
+		case st.Mode&unix.S_IFMT != unix.S_IFREG:
+		case alone:
+			w.remove(name, st)
+		default:
+			others++
+		}
+	})
+	if others > 0 {
+		// Another container of the pod has pids of its own, and a name may not even be a pid.
+		out.keep("%d metric files in %s are kept: another authentik uses this TMPDIR, and whose they are cannot be told", others, s.Metrics)
+	}
+}
+
+func (s *Swept) unreadable(dir string, err error) {
+	if !errors.Is(err, fs.ErrNotExist) {
+		s.keep("cannot look for what an earlier run left in %s: %s; %s; we are %s", dir, cause(err), found(dir), Self())
+	}
+}
+
+func matches(patterns []string, name string) bool {
+	return slices.ContainsFunc(patterns, func(pattern string) bool {
+		ok, _ := path.Match(pattern, name)
+		return ok
+	})
+}
+
+// sweeping is one directory while it is swept.
+type sweeping struct {
+	*Swept
+	dir  *os.File
+	path string
+	id   Identity
+}
+
+// each calls fn for the entries whose names are wanted, with what the name itself is.
+func (w *sweeping) each(ctx context.Context, wanted func(string) bool, fn func(name string, st *unix.Stat_t)) {
+	for ctx.Err() == nil {
+		names, err := w.dir.Readdirnames(1024)
+		for _, name := range names {
+			var st unix.Stat_t
+			if ctx.Err() == nil && wanted(name) && unix.Fstatat(w.fd(), name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil {
+				fn(name, &st)
+			}
+		}
+		if err != nil || len(names) == 0 { // io.EOF, or it has been removed
+			return
+		}
+	}
+}
+
+func (w *sweeping) fd() int { return int(w.dir.Fd()) }
+
+func (w *sweeping) pathOf(name string) string { return filepath.Join(w.path, name) }
+
+// remove takes away what is ours or the children's. In a directory for everybody, root could
+// take away anybody's.
+func (w *sweeping) remove(name string, st *unix.Stat_t) {
+	if uid := int(st.Uid); uid != os.Geteuid() && uid != w.id.UID {
+		w.keep("%s is of an earlier run and kept: it is owned by %d:%d; we are %s; remove it", w.pathOf(name), st.Uid, st.Gid, Self())
+		return
+	}
+	switch err := unix.Unlinkat(w.fd(), name, 0); err {
+	case nil:
+		bytes := int64(0)
+		if st.Nlink == 1 {
+			bytes = st.Blocks * 512 // whatever the block size (man 3type stat)
+		}
+		w.removed(w.pathOf(name), bytes)
+	case unix.ENOENT:
+	default:
+		w.keep("cannot remove %s of an earlier run: %w; we are %s", w.pathOf(name), err, Self())
+	}
+}
