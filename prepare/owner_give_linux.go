@@ -29,7 +29,7 @@ func (o *owning) judge(fd int, path string) {
 		o.fail("look at", path, err)
 		return
 	}
-	right := owned(&st, o.id)
+	right := belongs(&st, o.id)
 	if right && o.fix != FixAlways {
 		return
 	}

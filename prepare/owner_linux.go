@@ -185,7 +185,7 @@ func (o *owning) look(in *directory, name string) bool {
 	switch {
 	case o.ReadOnly:
 		o.tryRead(in, name, &st)
-	case o.fix == FixAlways || !owned(&st, o.id):
+	case o.fix == FixAlways || !belongs(&st, o.id):
 		o.pin(in, name)
 	}
 	return st.Mode&unix.S_IFMT == unix.S_IFDIR

@@ -307,7 +307,7 @@ func TestOwnedAndChange(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%d:%d", tt.uid, tt.gid), func(t *testing.T) {
 			st := unix.Stat_t{Uid: tt.uid, Gid: tt.gid}
-			if got := owned(&st, child); got != tt.right {
+			if got := belongs(&st, child); got != tt.right {
 				t.Errorf("right: %v, want %v", got, tt.right)
 			}
 			if uid, gid := change(&st, child, FixWrong); uid != tt.wantUID || gid != tt.wantGID {

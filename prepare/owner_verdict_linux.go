@@ -9,9 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// owned tells whether an entry is right: its uid is id's, and its gid is one of those that
+// belongs tells whether an entry is right: its uid is id's, and its gid is one of those that
 // id has.
-func owned(st *unix.Stat_t, id Identity) bool {
+func belongs(st *unix.Stat_t, id Identity) bool {
 	return int(st.Uid) == id.UID && hasGroup(id, int(st.Gid))
 }
 
