@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"ak-init/logs"
 	"ak-init/supervise"
 )
 
@@ -34,9 +35,9 @@ func TestLinesHaveAuthentiksShape(t *testing.T) {
 		Command: supervise.Command{Name: "server"}, PID: 7,
 		Status: syscall.WaitStatus(syscall.SIGKILL), Code: 137, Uptime: 1500 * time.Millisecond, MaxRSS: 2048,
 	})
-	log.warn("something \"odd\"\nin two lines")
-	log.write(-1, "not at this level") // debug
-	log.close()
+	log.Warn("something \"odd\"\nin two lines")
+	log.Write(-1, "not at this level") // debug
+	log.Close()
 	lines := bufio.NewScanner(r)
 	var got []map[string]any
 	for range 2 {
@@ -68,8 +69,8 @@ func TestLinesHaveAuthentiksShape(t *testing.T) {
 
 func TestConsoleLinesAreShortAndUncoloured(t *testing.T) {
 	log, r := logTo(t, "--log-format", "console")
-	log.info("child started", num("child", 7))
-	log.close()
+	log.Info("child started", logs.Num("child", 7))
+	log.Close()
 	line, err := bufio.NewReader(r).ReadString('\n')
 	if err != nil || strings.Contains(line, "\x1b") || !strings.Contains(line, `info ak-init child started {"child": 7}`) {
 		t.Errorf("%q, %v", line, err)
@@ -80,7 +81,7 @@ func TestConsoleLinesAreShortAndUncoloured(t *testing.T) {
 func TestNoLineWaitsForItsReader(t *testing.T) {
 	log, _ := logTo(t)
 	for range 10_000 {
-		log.info(strings.Repeat("x", 100)) // blocks for ever if it waits
+		log.Info(strings.Repeat("x", 100)) // blocks for ever if it waits
 	}
 }
 
@@ -94,7 +95,7 @@ func TestEveryEventHasItsWords(t *testing.T) {
 	for _, e := range events {
 		log.event(e)
 	}
-	log.close()
+	log.Close()
 	lines := bufio.NewScanner(r)
 	var said []string
 	for range events {

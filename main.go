@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 
+	"ak-init/logs"
 	"ak-init/supervise"
 )
 
@@ -43,7 +44,7 @@ func run(args, environ []string, stdout, stderr *os.File) int {
 		return 0
 	}
 	log := newLogger(opts, stderr)
-	defer log.close()
+	defer log.Close()
 	code, err := start(opts, caught, log, stdout)
 	if err != nil {
 		refusal := asRefusal(err)
@@ -106,8 +107,8 @@ func start(opts options, caught *supervise.Signals, log *logger, stdout *os.File
 func guard(stderr *os.File) int {
 	killed := supervise.Guard(os.Stdin)
 	log := newLogger(options{logFormat: "auto", logLevel: "info"}, stderr)
-	defer log.close()
-	log.error("ak-init was killed, and so are its children", num("killed", killed))
+	defer log.Close()
+	log.Error("ak-init was killed, and so are its children", logs.Num("killed", killed))
 	return 0
 }
 
