@@ -26,6 +26,8 @@ type Release struct {
 	DockerSocket string
 	// Unset are variables that must not reach any child.
 	Unset []string
+	// MinimumPostgreSQL is the oldest major version that the release works with.
+	MinimumPostgreSQL int
 }
 
 // Verb is one word that a container is started with.
@@ -37,6 +39,8 @@ type Verb struct {
 	Args []string
 	// TakesArgs: words behind the verb are handed on.
 	TakesArgs bool
+	// Migrates: it brings the database up to date and ends.
+	Migrates bool
 	// Interactive: somebody sits at its terminal, or may. It does not keep a container
 	// going, and any number of them may run beside each other.
 	Interactive bool
@@ -82,6 +86,12 @@ func (v Verb) Argv(tmpdir string, args []string) []string {
 	return argv
 }
 
+// The names of what comes before a service, or is done for itself.
+const (
+	WaitName    = "wait-for-database"
+	MigrateName = "migrate"
+)
+
 // Releases are the known ones, newest first.
 //
 // Sources: lifecycle/ak, cmd/server/{server,healthcheck}.go, internal/web/{web,proxy}.go,
@@ -122,11 +132,12 @@ func Releases() []Release {
 			Others: []Verb{
 				{Name: "bash", Program: "bash", Interactive: true},
 				{Name: "manage", Program: "python", Args: []string{"-m", "manage"}, TakesArgs: true, Interactive: true},
+				{Name: MigrateName, Program: "python", Args: []string{"-m", "lifecycle.migrate"}, DropsRoot: true, Migrates: true},
 			},
 			// What both services do first by themselves (manage.py, lifecycle/gunicorn.conf.py).
 			Migrate: []Step{
-				{Name: "wait-for-database", Program: "python", Args: []string{"-m", "lifecycle.wait_for_db"}},
-				{Name: "migrate", Program: "python", Args: []string{"-m", "lifecycle.migrate"}},
+				{Name: WaitName, Program: "python", Args: []string{"-m", "lifecycle.wait_for_db"}},
+				{Name: MigrateName, Program: "python", Args: []string{"-m", "lifecycle.migrate"}},
 			},
 			// lifecycle/migrate.py, 2026.2.2; before, it is not heeded, and nothing is left to do.
 			SkipMigrations: "AUTHENTIK_SKIP_MIGRATIONS",
@@ -134,6 +145,8 @@ func Releases() []Release {
 			DockerSocket:   "/var/run/docker.sock",
 			// The Go server changes its directory to it (internal/config/config.go).
 			Unset: []string{"WORKSPACE_DIR"},
+			// Django 5.2's (its release notes, "Dropped support for PostgreSQL 13").
+			MinimumPostgreSQL: 14,
 		},
 	}
 }

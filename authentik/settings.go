@@ -38,7 +38,7 @@ const envPrefix = "AUTHENTIK_"
 // ReadSettings reads all of it. Files that are not there are passed over, as authentik does; the
 // error names every one that cannot be read or makes no sense. What could be read counts.
 func ReadSettings(from Sources) (Settings, error) {
-	s := Settings{map[string]any{}}
+	s := Settings{postgresqlDefaults()}
 	var faults []error
 	for _, file := range settingsFiles(from) {
 		raw, err := from.Read(file)
@@ -198,15 +198,23 @@ func resolve(value string, from Sources) (string, error) {
 // Text gives a setting by its dotted name, as Python's str() would have it where authentik
 // wants a text; empty where it is not set, or null.
 func (s Settings) Text(name string) string {
-	var at any = s.tree
+	value, _ := s.lookup(name)
+	return text(value)
+}
+
+// lookup gives a setting, and whether it is set, be it to null.
+func (s Settings) lookup(name string) (value any, set bool) {
+	value = s.tree
 	for part := range strings.SplitSeq(name, ".") {
-		table, ok := at.(map[string]any)
+		table, ok := value.(map[string]any)
 		if !ok {
-			return ""
+			return nil, false
 		}
-		at = table[part]
+		if value, set = table[part]; !set {
+			return nil, false
+		}
 	}
-	return text(at)
+	return value, true
 }
 
 // True is authentik's get_bool: the text "true", in any case.
