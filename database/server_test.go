@@ -109,7 +109,7 @@ func TestAServerLetsInOrSaysWhyNot(t *testing.T) {
 				if err != nil || theirs != nil {
 					t.Fatalf("we: %v; libpq: %v", err, theirs)
 				}
-				if state.Version < 100000 || state.InRecovery || state.ReadOnly {
+				if state.Version < 100000 || state.InRecovery || state.ReadOnly || state.TLS != (settings.SSLMode == "prefer") {
 					t.Errorf("state %+v", state)
 				}
 				return

@@ -22,6 +22,9 @@ type Policy struct {
 	PermanentFor time.Duration
 	// ReportEvery is the shortest time between two events of the same cause.
 	ReportEvery time.Duration
+	// Again gives the settings anew for each attempt after the first: a password may be
+	// in a file that is being changed. Without it they stay.
+	Again func() Settings
 
 	// probe and jitter are for tests.
 	probe  func(context.Context, Settings) (State, error)
@@ -77,6 +80,9 @@ func Wait(ctx context.Context, s Settings, p Policy, event func(Event)) (State, 
 		}
 		if !sleep(ctx, min(jitter(delay), left)) {
 			return state, context.Cause(ctx)
+		}
+		if p.Again != nil {
+			s = p.Again()
 		}
 	}
 }

@@ -138,6 +138,25 @@ func TestWaitOverTime(t *testing.T) {
 	})
 }
 
+// A password that is changed while we wait is taken as it is then.
+func TestWaitReadsItsSettingsAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := DefaultPolicy()
+		p.Again = func() Settings { return Settings{Password: "new"} }
+		var tried []string
+		p.probe = func(_ context.Context, s Settings) (State, error) {
+			tried = append(tried, s.Password)
+			if s.Password == "old" {
+				return State{}, s.fault(WrongPassword, "no", nil)
+			}
+			return State{Version: 150018}, nil
+		}
+		if _, err := Wait(t.Context(), Settings{Password: "old"}, p, nil); err != nil || !slices.Equal(tried, []string{"old", "new"}) {
+			t.Errorf("%v after %q", err, tried)
+		}
+	})
+}
+
 func TestWaitEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stop := errors.New("TERM")
