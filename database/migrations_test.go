@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgproto3"
+
+	"ak-init/testdata/postgres"
 )
 
 func TestWhatIsKnownOfMigrations(t *testing.T) {
@@ -45,7 +47,7 @@ func TestWhatIsKnownOfMigrations(t *testing.T) {
 		tell(t, err, NoPrivilege, "permission denied for table django_migrations")
 	})
 	t.Run("no server", func(t *testing.T) {
-		gone := settings.with(func(s *Settings) { s.Port = freePort(t) })
+		gone := settings.with(func(s *Settings) { s.Port = postgres.FreePort(t) })
 		_, _, err := Progress(t.Context(), gone, "public")
 		tell(t, err, Refused)
 		_, _, err = VersionHistory(t.Context(), gone, "public")

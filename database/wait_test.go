@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"ak-init/testdata/postgres"
 )
 
 // script is a server that does one thing after another, each from some time on.
@@ -200,7 +202,7 @@ func TestJitter(t *testing.T) {
 func TestWaitForAServerThatStarts(t *testing.T) {
 	s := start(t, nil)
 	s.admin(t)
-	s.stop()
+	s.Stop()
 	waited := make(chan error, 1)
 	told := make(chan Event, 10)
 	go func() {
@@ -213,7 +215,7 @@ func TestWaitForAServerThatStarts(t *testing.T) {
 	if e := <-told; e.Err.Cause != Refused {
 		t.Errorf("told of %v", e.Err)
 	}
-	s.run(t, as(s.cmd.Path, s.cmd.Args[1:]...))
+	s.Run(t, postgres.As(s.Cmd.Path, s.Cmd.Args[1:]...))
 	if err := <-waited; err != nil {
 		t.Error(err)
 	}
