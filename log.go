@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ak-init/authentik"
 	"ak-init/logs"
 	"ak-init/supervise"
 )
@@ -89,11 +90,14 @@ func (l *logger) exited(e supervise.Exited) {
 	if e.OutOfMemory {
 		fields = append(fields, logs.Str("why", "out of memory"))
 	}
-	if e.Code != 0 && !e.Asked {
+	switch {
+	case e.Code != 0 && !e.Asked:
 		l.Error("child exited", fields...)
-		return
+	case e.Code != 0 && e.Command.Name == authentik.MigrateName:
+		l.Warn("a migration was interrupted: the next start begins again where it stood", fields...)
+	default:
+		l.Info("child exited", fields...)
 	}
-	l.Info("child exited", fields...)
 }
 
 func ending(ws syscall.WaitStatus) []logs.Field {

@@ -22,7 +22,9 @@ type facts struct {
 	settingsFault error
 	config        authentik.Config
 	tempDirs      []tempDir
-	find          finder
+	// databaseProgram is ak-init-database beside ak-init, empty where it is not.
+	databaseProgram string
+	find            finder
 }
 
 // Where a TMPDIR may come from, beside a flag.
@@ -47,6 +49,7 @@ func survey(o options, failed map[string]error) (facts, error) {
 	if ofAuthentik {
 		settings, err := readSettings(o, f.layout.Root)
 		f.settings, f.settingsFault, f.config = settings, err, settings.Config(f.layout.Root)
+		f.databaseProgram = databaseProgram()
 	}
 	candidates, err := tempDirCandidates(o)
 	if err != nil && ofAuthentik {

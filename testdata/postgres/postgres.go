@@ -4,6 +4,7 @@
 package postgres
 
 import (
+	"bufio"
 	"fmt"
 	"net"
 	"os"
@@ -238,4 +239,65 @@ func FreePort(t *testing.T) string {
 	defer func() { _ = l.Close() }()
 	_, port, _ := net.SplitHostPort(l.Addr().String())
 	return port
+}
+
+// psql is a session of the superuser. Its name is what others see.
+func (s *Server) psql(name string, words ...string) *exec.Cmd {
+	cmd := As(Binaries()+"/psql", append([]string{"-XAtqw", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p", s.Port, "-U", "postgres"}, words...)...)
+	cmd.Env = append(os.Environ(), "PGAPPNAME="+name, "PGOPTIONS=-c client_min_messages=warning")
+	return cmd
+}
+
+// SQL runs statements as the superuser, once the server takes them.
+func (s *Server) SQL(t *testing.T, statements ...string) {
+	t.Helper()
+	for {
+		out, err := s.psql("test", "-c", "select 1").CombinedOutput()
+		if err == nil {
+			break
+		}
+		select {
+		case <-t.Context().Done():
+			t.Fatalf("the server lets nobody in: %s", out)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	for _, sql := range statements {
+		if out, err := s.psql("test", "-c", sql).CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v: %s", sql, err, out)
+		}
+	}
+}
+
+// Hold is a session by that name in a database, that has run a statement and stays until
+// the test ends or release is called.
+func (s *Server) Hold(t *testing.T, name, database, sql string) (release func()) {
+	t.Helper()
+	cmd := s.psql(name, "-d", database)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	release = sync.OnceFunc(func() {
+		_ = in.Close()
+		_ = cmd.Wait()
+	})
+	t.Cleanup(release)
+	if _, err := fmt.Fprintf(in, "%s;\n\\echo done\n", sql); err != nil {
+		t.Fatal(err)
+	}
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		if lines.Text() == "done" {
+			return release
+		}
+	}
+	t.Fatalf("%s: psql has ended", sql)
+	return release
 }
