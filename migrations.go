@@ -77,7 +77,6 @@ func (p *plan) skipMigrations(o options, f facts, verb authentik.Verb) []variabl
 // they are ours, and beside them, and whatever else migrates, the watch. own is what the
 // environment of these steps has beside every child's.
 func (p *plan) planDatabase(o options, f facts, verb authentik.Verb, own []variable) error {
-	asks := f.databaseProgram != "" && o.waitDatabase > 0
 	switch {
 	case o.waitDatabase == 0:
 		p.Database.Left = o.origin("wait-database") + " is 0"
@@ -95,8 +94,8 @@ func (p *plan) planDatabase(o options, f facts, verb authentik.Verb, own []varia
 	var faults []error
 	for _, step := range f.release.Migrate {
 		waits := step.Name == authentik.WaitName
-		if waits && (asks || !verb.Migrates && !migratesBefore(o, verb)) || !waits && !migratesBefore(o, verb) {
-			continue // authentik's own wait is for what migrates, and does not wait by itself
+		if !p.needs(waits, o, verb) {
+			continue
 		}
 		child, err := p.resolve(step.Name, append([]string{step.Program}, step.Args...), f.find)
 		child.Environment, child.whole = own, !waits
@@ -104,6 +103,15 @@ func (p *plan) planDatabase(o options, f facts, verb authentik.Verb, own []varia
 		faults = append(faults, err)
 	}
 	return merged(faults...)
+}
+
+// needs tells whether one of authentik's own steps is due. Its migrations do not wait by
+// themselves, so its wait comes before them where it is not ours.
+func (p *plan) needs(waits bool, o options, verb authentik.Verb) bool {
+	if waits {
+		return p.Database.Left != "" && (verb.Migrates || migratesBefore(o, verb))
+	}
+	return migratesBefore(o, verb)
 }
 
 func waitWords(o options, f facts) []string {
