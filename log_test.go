@@ -5,12 +5,10 @@ import (
 	"encoding/json"
 	"os"
 	"slices"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
 
-	"ak-init/logs"
 	"ak-init/supervise"
 )
 
@@ -64,24 +62,6 @@ func TestLinesHaveAuthentiksShape(t *testing.T) {
 	}
 	if got[1]["level"] != "warning" {
 		t.Errorf("level is %v", got[1]["level"])
-	}
-}
-
-func TestConsoleLinesAreShortAndUncoloured(t *testing.T) {
-	log, r := logTo(t, "--log-format", "console")
-	log.Info("child started", logs.Num("child", 7))
-	log.Close()
-	line, err := bufio.NewReader(r).ReadString('\n')
-	if err != nil || strings.Contains(line, "\x1b") || !strings.Contains(line, `info ak-init child started {"child": 7}`) {
-		t.Errorf("%q, %v", line, err)
-	}
-}
-
-// Who forwards signals must not be held up by a full pipe.
-func TestNoLineWaitsForItsReader(t *testing.T) {
-	log, _ := logTo(t)
-	for range 10_000 {
-		log.Info(strings.Repeat("x", 100)) // blocks for ever if it waits
 	}
 }
 
