@@ -175,13 +175,16 @@ func TestAStopWaitsForMigrations(t *testing.T) {
 			// Longer than four fifths of the grace period.
 			s.env = append(s.env, "STANDIN_MIGRATE_DEAF=1", "STANDIN_MIGRATE_DELAY=5500ms", "AK_INIT_GRACE_PERIOD=6s")
 			r := s.start(strings.Fields(words)...)
-			s.await("the migrations' start", func() bool { return len(s.starts("python")) > 0 })
+			s.awaitEvent("deaf")
 			r.signal(syscall.SIGTERM)
 			if code := r.exitCode(); code != 0 {
 				t.Errorf("exit code %d", code)
 			}
-			if told := s.events("signal TERM"); len(told) > 1 {
+			if told := s.events("signal TERM"); len(told) != 1 {
 				t.Errorf("it was told %d times", len(told))
+			}
+			if len(r.lines("everything told to stop")) != 0 {
+				t.Error("what the migrations have started was told, too")
 			}
 			if len(s.starts("server")) != 0 || len(r.lines("interrupted")) != 0 {
 				t.Error("the server was started, or the migrations are called interrupted")

@@ -108,8 +108,10 @@ func play(role string, rec *recorder) int {
 func python(rec *recorder, args []string) int {
 	if slices.Equal(args, []string{"-m", "lifecycle.migrate"}) {
 		if knob("STANDIN_MIGRATE_DEAF") {
+			signals := notify(syscall.SIGTERM)
+			rec.event("deaf")
 			go func() { // for good
-				for sig := range notify(syscall.SIGTERM) {
+				for sig := range signals {
 					rec.event("signal %s", signalName(sig))
 				}
 			}()
