@@ -8,6 +8,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"ak-init/logs"
 	"ak-init/prepare"
 )
 
@@ -146,7 +147,7 @@ func verdictOf(r report) string {
 // checkCommand runs the checks, prints them, and gives the exit code.
 func checkCommand(o options, stdout *os.File) int {
 	r := runChecks(o)
-	if err := writeReport(r, o.output, isTerminal(stdout) && o.env["NO_COLOR"] == "", stdout); err != nil {
+	if err := writeReport(r, o.output, logs.IsTerminal(stdout) && o.env["NO_COLOR"] == "", stdout); err != nil {
 		return exitInternal
 	}
 	return r.ExitCode

@@ -71,9 +71,9 @@ func tempDirs(o options) []string {
 func commandsFor(o options) []string {
 	switch {
 	case o.command == "status" && len(o.args) == 0:
-		return []string{"server", "worker", "all", "run"}
+		return []string{"server", "worker", "all", "migrate", "run"}
 	case len(o.args) == 0:
-		return []string{"server", "worker", "all"}
+		return []string{"server", "worker", "all", "migrate"}
 	case o.args[0] == "run":
 		return []string{"run"}
 	default:

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"ak-init/health"
+	"ak-init/logs"
 	"ak-init/supervise"
 )
 
@@ -17,7 +18,7 @@ func launch(p plan, ready *prepared, caught *supervise.Signals, log *logger) int
 	ledger := newLedger(p, time.Now())
 	if ready.claim != nil {
 		if listener, err := listen(p.Socket); err != nil {
-			log.warn("health socket failed", str("path", p.Socket), str("error", err.Error()))
+			log.Warn("health socket failed", logs.Str("path", p.Socket), logs.Str("error", err.Error()))
 		} else {
 			defer func() { _ = listener.Close() }()
 			desk := health.Desk{Answer: ledger.answer, Status: ledger.status}

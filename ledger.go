@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"ak-init/authentik"
 	"ak-init/health"
 	"ak-init/supervise"
 )
@@ -79,9 +80,9 @@ func newLedger(p plan, begun time.Time) *ledger {
 // stepPhase is the phase while a step runs.
 func stepPhase(name string) health.Phase {
 	switch name {
-	case "wait-for-database":
+	case authentik.WaitName:
 		return health.Waiting
-	case "migrate":
+	case authentik.MigrateName:
 		return health.Migrating
 	default:
 		return health.Preparing
@@ -122,6 +123,10 @@ func (l *ledger) started(e supervise.Started) {
 	if a := l.account(e.Command.Name); a != nil {
 		a.pid, a.since = e.PID, time.Now()
 		a.starts++
+		if a.name == authentik.MigrateName { // it is never ready, and at work from the first
+			a.monitor.Before(health.Migrating)
+			return
+		}
 		a.monitor.Running()
 	}
 }

@@ -48,6 +48,7 @@ func TestServerFromStartToStop(t *testing.T) {
 		"AUTHENTIK_SECRET_KEY":     "canary-of-the-scene",
 		"AK_INIT_ROOT":             s.root,
 		"AK_INIT_LOG_LEVEL":        "debug",
+		"AK_INIT_WAIT_DATABASE":    "0",
 		"KEEP":                     "two words",
 	}
 	if diff := cmp.Diff(want, got.Env); diff != "" {

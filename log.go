@@ -6,108 +6,28 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-	"time"
 
-	"go.uber.org/zap/zapcore"
 	"golang.org/x/sys/unix"
 
+	"ak-init/authentik"
+	"ak-init/logs"
 	"ak-init/supervise"
 )
 
-// logger writes ak-init's own lines in authentik's shape: timestamp, level, event,
-// logger, pid, then fields (authentik/lib/logging.py, 2026.2). No line ever waits for
-// its reader: who forwards signals must not be held up by a full pipe.
+// logger is ak-init's own, with words for what happens.
 type logger struct {
-	core zapcore.Core
-	out  *queue
+	*logs.Logger
 	// orphans is the level of the lines about them.
-	orphans zapcore.Level
+	orphans logs.Level
 }
 
 func newLogger(o options, out *os.File) *logger {
-	level := map[string]zapcore.Level{
-		"debug": zapcore.DebugLevel, "info": zapcore.InfoLevel,
-		"warning": zapcore.WarnLevel, "error": zapcore.ErrorLevel,
-	}[o.logLevel]
-	terminal := isTerminal(out)
-	encoder := zapcore.NewJSONEncoder(jsonShape())
-	if o.logFormat == "console" || o.logFormat == "auto" && terminal {
-		encoder = zapcore.NewConsoleEncoder(consoleShape(terminal && o.env["NO_COLOR"] == ""))
-	} else {
-		encoder.AddInt("pid", os.Getpid())
-	}
-	orphans := zapcore.DebugLevel
+	orphans := logs.Debug
 	if o.warnOnReap {
-		orphans = zapcore.WarnLevel
+		orphans = logs.Warn
 	}
-	q := newQueue(out)
-	return &logger{zapcore.NewCore(encoder, q, level), q, orphans}
-}
-
-func jsonShape() zapcore.EncoderConfig {
-	return zapcore.EncoderConfig{
-		TimeKey: "timestamp", LevelKey: "level", MessageKey: "event", NameKey: "logger",
-		LineEnding:  "\n",
-		EncodeTime:  zapcore.RFC3339NanoTimeEncoder,
-		EncodeLevel: func(l zapcore.Level, enc zapcore.PrimitiveArrayEncoder) { enc.AppendString(levelName(l)) },
-	}
-}
-
-func consoleShape(colour bool) zapcore.EncoderConfig {
-	c := jsonShape()
-	c.ConsoleSeparator = " "
-	c.EncodeTime = zapcore.TimeEncoderOfLayout("15:04:05.000")
-	if colour {
-		c.EncodeLevel = zapcore.LowercaseColorLevelEncoder
-	}
-	return c
-}
-
-// levelName is authentik's: logrus and structlog both say warning.
-func levelName(l zapcore.Level) string {
-	if l == zapcore.WarnLevel {
-		return "warning"
-	}
-	return l.String()
-}
-
-// isTerminal asks for the terminal's settings (man 2 ioctl_tty), which nothing else has.
-func isTerminal(f *os.File) bool {
-	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
-	return err == nil
-}
-
-func (l *logger) write(level zapcore.Level, event string, fields ...zapcore.Field) {
-	if l.core.Enabled(level) {
-		_ = l.core.Write(zapcore.Entry{Level: level, Time: time.Now(), LoggerName: "ak-init", Message: event}, fields)
-	}
-}
-
-func (l *logger) info(event string, fields ...zapcore.Field) {
-	l.write(zapcore.InfoLevel, event, fields...)
-}
-
-func (l *logger) warn(event string, fields ...zapcore.Field) {
-	l.write(zapcore.WarnLevel, event, fields...)
-}
-
-func (l *logger) error(event string, fields ...zapcore.Field) {
-	l.write(zapcore.ErrorLevel, event, fields...)
-}
-
-// close writes what is queued, for a second at most.
-func (l *logger) close() { l.out.close() }
-
-func str(key, value string) zapcore.Field {
-	return zapcore.Field{Key: key, Type: zapcore.StringType, String: value}
-}
-
-func num[N ~int | ~int64](key string, value N) zapcore.Field {
-	return zapcore.Field{Key: key, Type: zapcore.Int64Type, Integer: int64(value)}
-}
-
-func dur(key string, value time.Duration) zapcore.Field {
-	return str(key, value.Round(time.Millisecond).String())
+	style := logs.Style{Level: o.logLevel, Format: o.logFormat, Plain: o.env["NO_COLOR"] != "", Begin: supervise.WriteFromBackground}
+	return &logger{logs.New(style, out), orphans}
 }
 
 // event gives each thing that supervise tells its words. It is the one table of them.
@@ -116,75 +36,78 @@ func dur(key string, value time.Duration) zapcore.Field {
 func (l *logger) event(e supervise.Event) {
 	switch e := e.(type) {
 	case supervise.Started:
-		l.info("child started", str("role", e.Command.Name), num("child", e.PID), str("program", e.Command.Path))
+		l.Info("child started", logs.Str("role", e.Command.Name), logs.Num("child", e.PID), logs.Str("program", e.Command.Path))
 	case supervise.StartFailed:
-		l.error("child cannot be started", str("role", e.Command.Name), str("program", e.Command.Path), str("error", e.Err.Error()))
+		l.Error("child cannot be started", logs.Str("role", e.Command.Name), logs.Str("program", e.Command.Path), logs.Str("error", e.Err.Error()))
 	case supervise.Exited:
 		l.exited(e)
 	case supervise.RestartScheduled:
-		l.warn("restart scheduled", str("role", e.Command.Name), dur("after", e.After), num("ended_soon", e.Quick), num("limit", e.Limit))
+		l.Warn("restart scheduled", logs.Str("role", e.Command.Name), logs.Dur("after", e.After), logs.Num("ended_soon", e.Quick), logs.Num("limit", e.Limit))
 	case supervise.RestartsExhausted:
-		l.error("given up: it ended too soon too often", str("role", e.Command.Name), num("ended_soon", e.Quick))
+		l.Error("given up: it ended too soon too often", logs.Str("role", e.Command.Name), logs.Num("ended_soon", e.Quick))
 	case supervise.OrphanReaped:
-		if l.core.Enabled(l.orphans) { // there may be thousands at a time
-			l.write(l.orphans, "orphan reaped", append(ending(e.Status), num("child", e.PID))...)
+		if l.Enabled(l.orphans) { // there may be thousands at a time
+			l.Write(l.orphans, "orphan reaped", append(ending(e.Status), logs.Num("child", e.PID))...)
 		}
 	case supervise.Forwarded:
-		l.info("signal forwarded", str("signal", signalName(e.Signal)), str("sent", signalName(e.Sent)), num("child", e.PID))
+		l.Info("signal forwarded", logs.Str("signal", signalName(e.Signal)), logs.Str("sent", signalName(e.Sent)), logs.Num("child", e.PID))
 	case supervise.Unheard:
-		l.info("signal dropped: no main child runs", str("signal", signalName(e.Signal)))
+		l.Info("signal dropped: no main child runs", logs.Str("signal", signalName(e.Signal)))
 	case supervise.StopBegun:
 		l.stopBegun(e)
 	case supervise.Draining:
-		l.info("helpers told to finish first", str("role", e.Service), ints("children", e.PIDs))
+		l.Info("helpers told to finish first", logs.Str("role", e.Service), logs.Ints("children", e.PIDs))
 	case supervise.StopSent:
-		l.info("child told to stop", str("role", e.Name), num("child", e.PID), str("signal", signalName(e.Signal)))
+		l.Info("child told to stop", logs.Str("role", e.Name), logs.Num("child", e.PID), logs.Str("signal", signalName(e.Signal)))
 	case supervise.GraceNearlyOver:
-		l.warn("grace period nearly over, everything told to stop", num("told", e.Told))
+		l.Warn("grace period nearly over, everything told to stop", logs.Num("told", e.Told))
 	case supervise.Swept:
 		if e.Told > 0 {
-			l.info("what was left told to stop", num("told", e.Told))
+			l.Info("what was left told to stop", logs.Num("told", e.Told))
 		}
 	case supervise.Killed:
-		l.warn("killed what was left", str("why", e.Why), num("killed", e.Told))
+		l.Warn("killed what was left", logs.Str("why", e.Why), logs.Num("killed", e.Told))
 	case supervise.GaveUp:
-		l.error("processes outlive SIGKILL, leaving them")
+		l.Error("processes outlive SIGKILL, leaving them")
 	case supervise.Suspended:
-		l.write(zapcore.DebugLevel, "job stopped", str("signal", signalName(e.Signal)))
+		l.Write(logs.Debug, "job stopped", logs.Str("signal", signalName(e.Signal)))
 	case supervise.Unguarded:
-		l.warn("should ak-init be killed, its children will live on", str("error", e.Err.Error()))
+		l.Warn("should ak-init be killed, its children will live on", logs.Str("error", e.Err.Error()))
 	}
 }
 
 func (l *logger) stopBegun(e supervise.StopBegun) {
-	cause := str("signal", signalName(e.Signal))
+	cause := logs.Str("signal", signalName(e.Signal))
 	if e.Signal == 0 {
-		cause = str("ended", e.Ended)
+		cause = logs.Str("ended", e.Ended)
 	}
-	l.info("stop begun", cause, dur("grace_period", e.Grace), dur("stop_delay", e.StopDelay))
+	l.Info("stop begun", cause, logs.Dur("grace_period", e.Grace), logs.Dur("stop_delay", e.StopDelay))
 }
 
 // exited is the line that says why a child is gone.
 func (l *logger) exited(e supervise.Exited) {
-	fields := append([]zapcore.Field{str("role", e.Command.Name), num("child", e.PID)}, ending(e.Status)...)
-	fields = append(fields, dur("uptime", e.Uptime), num("max_rss_kib", e.MaxRSS))
+	fields := append([]logs.Field{logs.Str("role", e.Command.Name), logs.Num("child", e.PID)}, ending(e.Status)...)
+	fields = append(fields, logs.Dur("uptime", e.Uptime), logs.Num("max_rss_kib", e.MaxRSS))
 	if e.OutOfMemory {
-		fields = append(fields, str("why", "out of memory"))
+		fields = append(fields, logs.Str("why", "out of memory"))
 	}
-	if e.Code != 0 && !e.Asked {
-		l.error("child exited", fields...)
-		return
+	switch {
+	case e.Code != 0 && !e.Asked:
+		l.Error("child exited", fields...)
+	case e.Code != 0 && e.Command.Name == authentik.MigrateName:
+		l.Warn("a migration was interrupted: the next start begins again where it stood", fields...)
+	default:
+		l.Info("child exited", fields...)
 	}
-	l.info("child exited", fields...)
 }
 
-func ending(ws syscall.WaitStatus) []zapcore.Field {
+func ending(ws syscall.WaitStatus) []logs.Field {
 	if !ws.Signaled() {
-		return []zapcore.Field{num("exit_code", ws.ExitStatus())}
+		return []logs.Field{logs.Num("exit_code", ws.ExitStatus())}
 	}
-	fields := []zapcore.Field{str("signal", signalName(ws.Signal()))}
+	fields := []logs.Field{logs.Str("signal", signalName(ws.Signal()))}
 	if ws.CoreDump() {
-		fields = append(fields, str("core", "dumped"))
+		fields = append(fields, logs.Str("core", "dumped"))
 	}
 	return fields
 }
@@ -196,73 +119,18 @@ func signalName(sig syscall.Signal) string {
 	return sig.String() // real-time signals have numbers only
 }
 
-func ints(key string, values []int) zapcore.Field {
-	return zapcore.Field{Key: key, Type: zapcore.ArrayMarshalerType, Interface: zapcore.ArrayMarshalerFunc(
-		func(enc zapcore.ArrayEncoder) error {
-			for _, v := range values {
-				enc.AppendInt(v)
-			}
-			return nil
-		})}
-}
-
 // refused says all that is wrong, a line each.
 func (l *logger) refused(r *refusal) {
 	for _, fault := range r.faults {
-		fields := []zapcore.Field{num("exit_code", r.code)}
+		fields := []logs.Field{logs.Num("exit_code", r.code)}
 		if f, ok := errors.AsType[*finding](fault); ok {
-			fields = append(fields, str("check", f.Check))
+			fields = append(fields, logs.Str("check", f.Check))
 		}
-		l.error(oneLine(fault), fields...)
+		l.Error(oneLine(fault), fields...)
 	}
 }
 
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
-
-// queue hands lines to one goroutine that may block on a slow reader. When it is full
-// lines are dropped.
-type queue struct {
-	lines chan []byte
-	done  chan struct{}
-}
-
-// queued is how many lines wait for a slow reader.
-const queued = 256
-
-var errQueueFull = errors.New("nobody reads the log")
-
-func newQueue(out *os.File) *queue {
-	q := &queue{make(chan []byte, queued), make(chan struct{})}
-	go func() { // ends when close has closed lines
-		defer close(q.done)
-		supervise.WriteFromBackground()
-		for line := range q.lines {
-			_, _ = out.Write(line) // one write a line: lines of other processes cannot tear it
-		}
-	}()
-	return q
-}
-
-// Write implements zapcore.WriteSyncer and never waits.
-func (q *queue) Write(line []byte) (int, error) {
-	select {
-	case q.lines <- append([]byte(nil), line...):
-		return len(line), nil
-	default:
-		return 0, errQueueFull
-	}
-}
-
-// Sync implements zapcore.WriteSyncer. zapcore calls it behind lines above error.
-func (q *queue) Sync() error { return nil }
-
-func (q *queue) close() {
-	close(q.lines)
-	select {
-	case <-q.done:
-	case <-time.After(time.Second):
-	}
-}
 
 // prepared says what was changed on this machine, and what can be lived with, or refuses
 // to where strict is set.
@@ -272,12 +140,12 @@ func (l *logger) prepared(p plan, r *prepared, strict bool) error {
 		return err
 	}
 	for _, dir := range r.made {
-		l.info("directory made", str("path", dir))
+		l.Info("directory made", logs.Str("path", dir))
 	}
 	l.changed(p, r.given)
 	for _, f := range all {
 		if f.State == warning {
-			l.warn(oneLine(f), str("check", f.Check))
+			l.Warn(oneLine(f), logs.Str("check", f.Check))
 		}
 	}
 	return nil
@@ -286,6 +154,6 @@ func (l *logger) prepared(p plan, r *prepared, strict bool) error {
 // changed says which directories have another owner now, which nothing undoes.
 func (l *logger) changed(p plan, given []string) {
 	for _, dir := range given {
-		l.info("directory given to the children's user", str("path", dir), num("uid", p.Identity.UID), num("gid", p.Identity.GID))
+		l.Info("directory given to the children's user", logs.Str("path", dir), logs.Num("uid", p.Identity.UID), logs.Num("gid", p.Identity.GID))
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"os"
 	"slices"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -34,9 +33,9 @@ func TestLinesHaveAuthentiksShape(t *testing.T) {
 		Command: supervise.Command{Name: "server"}, PID: 7,
 		Status: syscall.WaitStatus(syscall.SIGKILL), Code: 137, Uptime: 1500 * time.Millisecond, MaxRSS: 2048,
 	})
-	log.warn("something \"odd\"\nin two lines")
-	log.write(-1, "not at this level") // debug
-	log.close()
+	log.Warn("something \"odd\"\nin two lines")
+	log.Write(-1, "not at this level") // debug
+	log.Close()
 	lines := bufio.NewScanner(r)
 	var got []map[string]any
 	for range 2 {
@@ -66,24 +65,6 @@ func TestLinesHaveAuthentiksShape(t *testing.T) {
 	}
 }
 
-func TestConsoleLinesAreShortAndUncoloured(t *testing.T) {
-	log, r := logTo(t, "--log-format", "console")
-	log.info("child started", num("child", 7))
-	log.close()
-	line, err := bufio.NewReader(r).ReadString('\n')
-	if err != nil || strings.Contains(line, "\x1b") || !strings.Contains(line, `info ak-init child started {"child": 7}`) {
-		t.Errorf("%q, %v", line, err)
-	}
-}
-
-// Who forwards signals must not be held up by a full pipe.
-func TestNoLineWaitsForItsReader(t *testing.T) {
-	log, _ := logTo(t)
-	for range 10_000 {
-		log.info(strings.Repeat("x", 100)) // blocks for ever if it waits
-	}
-}
-
 func TestEveryEventHasItsWords(t *testing.T) {
 	log, r := logTo(t, "--log-level", "debug")
 	events := []supervise.Event{
@@ -94,7 +75,7 @@ func TestEveryEventHasItsWords(t *testing.T) {
 	for _, e := range events {
 		log.event(e)
 	}
-	log.close()
+	log.Close()
 	lines := bufio.NewScanner(r)
 	var said []string
 	for range events {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 
+	"ak-init/logs"
 	"ak-init/supervise"
 )
 
@@ -46,7 +47,7 @@ func run(args, environ []string, stdout, stderr *os.File) int {
 		return 0
 	}
 	log := newLogger(opts, stderr)
-	defer log.close()
+	defer log.Close()
 	code, err := start(opts, caught, log, stdout)
 	if err != nil {
 		refusal := asRefusal(err)
@@ -115,8 +116,8 @@ func prospect(o options, failed map[string]error) (plan, error) {
 func guard(stderr *os.File) int {
 	killed := supervise.Guard(os.Stdin)
 	log := newLogger(options{logFormat: "auto", logLevel: "info"}, stderr)
-	defer log.close()
-	log.error("ak-init was killed, and so are its children", num("killed", killed))
+	defer log.Close()
+	log.Error("ak-init was killed, and so are its children", logs.Num("killed", killed))
 	return 0
 }
 

@@ -16,13 +16,22 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"ak-init/supervise"
+	"ak-init/testdata/postgres"
 	"ak-init/testdata/standin/layout"
 )
 
 // TestMain makes this test binary ak-init itself when it is called by that name, so
 // that what the tests run is what they were built from, race detector included.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"ak-init": main, supervise.GuardName: main})
+	testscript.Main(beds{m}, map[string]func(){"ak-init": main, supervise.GuardName: main})
+}
+
+// beds are a run of tests, behind which the servers that they had are ended.
+type beds struct{ *testing.M }
+
+func (b beds) Run() int {
+	defer postgres.Close()
+	return b.M.Run()
 }
 
 // TestScript runs testdata/script/*.txtar: bad input, and what is printed.
@@ -41,6 +50,7 @@ func TestScript(t *testing.T) {
 				return err
 			}
 			env.Setenv("AKINIT", akInit)
+			env.Setenv("AK_INIT_WAIT_DATABASE", "0") // there is none
 			return errors.Join(os.Mkdir(filepath.Join(env.WorkDir, "t"), 0o700), os.Mkdir(filepath.Join(env.WorkDir, "record"), 0o700))
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){

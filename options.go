@@ -39,6 +39,8 @@ type options struct {
 	restart                     string
 	restartLimit                int
 	successExit                 []int
+	waitDatabase                time.Duration
+	migrate                     string
 	question                    health.Question
 
 	// env is the environment that children start from: env files below the real one.
@@ -60,6 +62,7 @@ Usage:
   ak-init server                              run the authentik server
   ak-init worker [ARG...] [-- ARG...]         run the authentik worker
   ak-init all                                 both under one init, migrations once before
+  ak-init migrate                             migrate the database and end
   ak-init run [--] PROGRAM [ARG...]           run any program as its init, as tini does
   ak-init bash | manage [ARG...]              a shell, or a management command
   ak-init check [server|worker|all]           look at everything a start needs, change nothing
@@ -71,8 +74,8 @@ Example:
   ENTRYPOINT ["/ak-init"]
   CMD ["server"]
 
-Flags stand before PROGRAM and before manage, and are all it takes with server, worker
-and all. Each is also AK_INIT_<NAME> in the environment or in an env file:
+Flags stand before PROGRAM and before manage, and are all it takes with server, worker,
+all and migrate. Each is also AK_INIT_<NAME> in the environment or in an env file:
 `
 
 // flagSet declares every flag. The README's table is compared with it.
@@ -91,6 +94,8 @@ func flagSet(o *options) *pflag.FlagSet {
 	fs.StringVar(&o.restart, "restart", string(supervise.Never), "a service that ends is started again: `never|on-failure|always`")
 	fs.IntVar(&o.restartLimit, "restart-limit", 5, "give a service up when it has ended `N` times in a row within 10s of its start; 0: never")
 	fs.Func("success-exit", "an exit `CODE` that counts as 0, such as 143; can be given again", o.addSuccessExit)
+	fs.DurationVar(&o.waitDatabase, "wait-database", 5*time.Minute, "wait for PostgreSQL before authentik is started; 0 leaves it to authentik")
+	fs.StringVar(&o.migrate, "migrate", migrateAuto, "migrations as a step before a service: `auto|before|never`; auto: before with all, else left to authentik")
 	fs.BoolVar(&o.warnOnReap, "warn-on-reap", false, "say each orphan that is reaped as a warning")
 	fs.StringVar(&o.logFormat, "log-format", "auto", "`auto|json|console`: console on a terminal, else JSON")
 	fs.StringVar(&o.logLevel, "log-level", "info", "ak-init's own lines: `debug|info|warning|error` (warning for run, bash and manage)")
@@ -196,7 +201,7 @@ func parse(args, environ []string) (options, error) {
 	if slices.Contains([]string{"run", "bash", "manage"}, o.command) && o.given["log-level"] == "" {
 		o.logLevel = "warning" // who starts something by hand wants to see that alone
 	}
-	if o.command == "bash" || o.command == "manage" {
+	if slices.Contains(oneTime(), o.command) {
 		// Twins in the container's environment are meant for its services: a command that is not
 		// to be run twice must not be started again.
 		o.restart, o.stopDelay, o.successExit = string(supervise.Never), 0, nil
@@ -204,7 +209,10 @@ func parse(args, environ []string) (options, error) {
 	return o, o.validate()
 }
 
-const knownCommands = "known are server, worker, all, run, bash, manage, check, healthcheck, status, version and help"
+// oneTime are the commands that do one thing and end.
+func oneTime() []string { return []string{"bash", "manage", "migrate"} }
+
+const knownCommands = "known are server, worker, all, migrate, run, bash, manage, check, healthcheck, status, version and help"
 
 // words tells flags from words. What a program of the user's own, or a management command,
 // is given is handed on as it is.
@@ -317,7 +325,7 @@ func (o *options) validate() error {
 func (o *options) commandFaults() []error {
 	words := strings.Join(o.args, " ")
 	switch o.command {
-	case "server", "worker", "all", "bash", "manage", "version", "help":
+	case "server", "worker", "all", "migrate", "bash", "manage", "version", "help":
 	case "healthcheck", "status":
 		if len(o.args) > 1 || len(o.args) == 1 && !slices.Contains([]string{"server", "worker", "run"}, o.args[0]) {
 			return []error{fmt.Errorf("%s takes server, worker, run or nothing, not %q", o.command, words)}
@@ -356,7 +364,7 @@ func (o *options) strayFlags() (faults []error) {
 		faults = append(faults, errors.New("--watch is for status"+hint))
 	}
 	for _, name := range []string{"restart", "restart-limit", "stop-delay", "success-exit"} {
-		if (o.command == "bash" || o.command == "manage") && byFlag(name) {
+		if slices.Contains(oneTime(), o.command) && byFlag(name) {
 			faults = append(faults, fmt.Errorf("--%s is for services, and %s is none", name, o.command))
 		}
 	}
@@ -376,6 +384,10 @@ func (o *options) flagFaults() (faults []error) {
 	oneOf("log-level", o.logLevel, "debug", "info", "warning", "error")
 	oneOf("output", o.output, "text", "json")
 	oneOf("restart", o.restart, string(supervise.Never), string(supervise.OnFailure), string(supervise.Always))
+	oneOf("migrate", o.migrate, migrateAuto, migrateBefore, migrateNever)
+	if o.waitDatabase < 0 {
+		fault("wait-database", "%s is less than no time", o.waitDatabase)
+	}
 	if o.restartLimit < 0 {
 		fault("restart-limit", "%d is less than none", o.restartLimit)
 	}

@@ -21,7 +21,9 @@ type plan struct {
 	Environment []variable    `json:"environment"`
 	Unset       []string      `json:"unset"`
 	Directories []prepare.Dir `json:"directories"`
-	Steps       []process     `json:"steps"`
+	// Database is who waits for PostgreSQL.
+	Database databasePlan `json:"database,omitzero"`
+	Steps    []process    `json:"steps"`
 	// Services are started in this order and stopped in the reverse one.
 	Services []servicePlan `json:"services"`
 	// Runtime is ak-init's own directory, and Socket its socket in there, by which it is
@@ -95,10 +97,14 @@ type process struct {
 	Argv     []string `json:"argv"`
 	Dir      string   `json:"dir,omitempty"`
 	Optional bool     `json:"optional,omitempty"`
+	// Aside: it runs beside what follows.
+	Aside bool `json:"aside,omitempty"`
 	// Environment is what it has beside, or other than, every child.
 	Environment []variable `json:"environment,omitempty"`
 
 	foreground bool
+	// whole: all of the grace period is its own.
+	whole bool
 }
 
 // healthPlan is where a service answers, as authentik has it.

@@ -84,6 +84,7 @@ func newScene(t *testing.T) *scene {
 		"AUTHENTIK_SECRET_KEY=canary-of-the-scene",
 		"AK_INIT_ROOT=" + s.root,
 		"AK_INIT_LOG_LEVEL=debug",
+		"AK_INIT_WAIT_DATABASE=0", // there is none
 	}
 	return s
 }

@@ -27,9 +27,14 @@ func (p *plan) planVerb(o options, f facts) error {
 		p.Directories = append(p.Directories, dataDirectories(f.config)...)
 		p.runIn(f.self.UID, verb.Name)
 	}
-	s, err := p.service(verb, o.args, p.TempDir.Path, f.config, nil, f.find)
+	own := p.skipMigrations(o, f, verb)
+	s, err := p.service(verb, o.args, p.TempDir.Path, f.config, own, f.find)
 	p.Services = append(p.Services, s)
-	return merged(err, p.bootstrap(verb, s.Environment, f.find))
+	faults := []error{err}
+	if !verb.Interactive {
+		faults = append(faults, p.planDatabase(o, f, verb, nil))
+	}
+	return merged(append(faults, p.bootstrap(verb, s.Environment, f.find))...)
 }
 
 // planAll is for server and worker side by side. Each has a TMPDIR of its own below the
@@ -64,19 +69,12 @@ func (p *plan) planAll(o options, f facts) error {
 		p.Directories = append(p.Directories, prepare.Dir{
 			Path: dir, For: one.verb.Name + "'s TMPDIR", Mode: 0o700, Required: true, Sockets: true, Otherwise: "set another TMPDIR",
 		}, metricsDirectory(metrics))
-		if p.env[f.release.SkipMigrations] == "" {
-			own = append(own, variable{f.release.SkipMigrations, "true", "the migrate step has done it"})
-		}
+		own = append(own, p.skipMigrations(o, f, one.verb)...)
 		s, err := p.service(one.verb, nil, dir, one.config, own, f.find)
 		p.Services = append(p.Services, s)
 		faults = append(faults, err)
 	}
-	for _, step := range f.release.Migrate {
-		child, err := p.resolve(step.Name, append([]string{step.Program}, step.Args...), f.find)
-		child.Environment = p.Services[0].Environment[:2]
-		p.Steps = append(p.Steps, child)
-		faults = append(faults, err)
-	}
+	faults = append(faults, p.planDatabase(o, f, authentik.Verb{}, p.Services[0].Environment[:2]))
 	faults = append(faults, p.bootstrap(f.release.Worker, p.Services[1].Environment, f.find))
 	return merged(faults...)
 }
@@ -121,9 +119,9 @@ func (p *plan) service(verb authentik.Verb, args []string, tmpdir string, config
 		args = nil
 	}
 	child, err := p.resolve(verb.Name, verb.Argv(tmpdir, args), find)
-	child.Environment, child.foreground = own, verb.Interactive
+	child.Environment, child.foreground, child.whole = own, verb.Interactive, verb.Migrates
 	s := servicePlan{process: child, Drain: verb.Drain}
-	if verb.Interactive {
+	if verb.Interactive || verb.Migrates {
 		return s, err
 	}
 	s.ModeFile = path.Join(tmpdir, verb.ModeFile)
@@ -185,7 +183,7 @@ func (p *plan) spec() supervise.Spec {
 	}
 	s.Restart.Limit = p.Restart.Limit
 	for _, step := range p.Steps {
-		s.Steps = append(s.Steps, supervise.Step{Command: p.command(step), Optional: step.Optional})
+		s.Steps = append(s.Steps, supervise.Step{Command: p.command(step), Optional: step.Optional, Aside: step.Aside})
 	}
 	for _, service := range p.Services {
 		s.Services = append(s.Services, supervise.Service{Command: p.command(service.process), Drain: service.Drain})
@@ -201,7 +199,7 @@ func (p *plan) command(c process) supervise.Command {
 			env[v.Name] = v.Value
 		}
 	}
-	command := supervise.Command{Name: c.Name, Path: c.Path, Argv: c.Argv, Dir: c.Dir, Foreground: c.foreground}
+	command := supervise.Command{Name: c.Name, Path: c.Path, Argv: c.Argv, Dir: c.Dir, Foreground: c.foreground, Whole: c.whole}
 	for _, name := range slices.Sorted(maps.Keys(env)) {
 		command.Env = append(command.Env, name+"="+env[name])
 	}

@@ -31,6 +31,9 @@ func show(p plan, output string, w io.Writer) error {
 		_, _ = fmt.Fprintln(t, what+"\t"+value) // t keeps the first error
 	}
 	showSurroundings(row, p)
+	if p.Database.Left != "" {
+		row("PostgreSQL", "left to authentik", p.Database.Left)
+	}
 	for _, s := range p.Steps {
 		showProcess(row, s)
 	}
@@ -87,6 +90,9 @@ func showProcess(row rows, c process) {
 	why := c.Path
 	if c.Optional {
 		why += ", its failure is ignored"
+	}
+	if c.Aside {
+		why += ", beside what follows"
 	}
 	row(c.Name, quoted(c.Argv), why)
 	for _, v := range c.Environment {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"ak-init/health"
+	"ak-init/logs"
 	"ak-init/prepare"
 	"ak-init/supervise"
 )
@@ -27,7 +28,7 @@ func showStatus(o options, caught *supervise.Signals, stdout *os.File) error {
 		return drawStatus(o, stdout)
 	}
 	home := ""
-	if isTerminal(stdout) {
+	if logs.IsTerminal(stdout) {
 		home = "\x1b[H\x1b[J" // to the top left, and clear all below (ECMA-48)
 	}
 	tick := time.NewTicker(watchEvery)

@@ -42,6 +42,8 @@ type facts struct {
 	tempDirs []tempDir
 	room     prepare.Space
 	find     finder
+	// databaseProgram is ak-init-database beside ak-init, empty where it is not.
+	databaseProgram string
 	// hung are paths that did not answer.
 	hung []error
 }
@@ -84,6 +86,7 @@ func survey(o options, failed map[string]error) (facts, error) {
 	if ofAuthentik {
 		f.settings, f.settingsFault = readSettings(o, f.layout.Root, reader.For(f.identity))
 		f.config = f.settings.Config(f.layout.Root)
+		f.databaseProgram = databaseProgram()
 	}
 	tempDirErr := f.surveyTempDirs(o, failed, reader)
 	if ofAuthentik {

@@ -36,6 +36,8 @@ type Release struct {
 	Renamed []Rename
 	// Published is the day of the release's first version: no clock is right before it.
 	Published time.Time
+	// MinimumPostgreSQL is the oldest major version that the release works with.
+	MinimumPostgreSQL int
 }
 
 // Verb is one word that a container is started with.
@@ -47,6 +49,8 @@ type Verb struct {
 	Args []string
 	// TakesArgs: words behind the verb are handed on.
 	TakesArgs bool
+	// Migrates: it brings the database up to date and ends.
+	Migrates bool
 	// Interactive: somebody sits at its terminal, or may. It does not keep a container
 	// going, and any number of them may run beside each other.
 	Interactive bool
@@ -92,6 +96,12 @@ func (v Verb) Argv(tmpdir string, args []string) []string {
 	return argv
 }
 
+// The names of what comes before a service, or is done for itself.
+const (
+	WaitName    = "wait-for-database"
+	MigrateName = "migrate"
+)
+
 // Releases are the known ones, newest first.
 //
 // Sources: lifecycle/ak, cmd/server/{server,healthcheck}.go, internal/web/{web,proxy}.go,
@@ -132,59 +142,24 @@ func Releases() []Release {
 			Others: []Verb{
 				{Name: "bash", Program: "bash", Interactive: true},
 				{Name: "manage", Program: "python", Args: []string{"-m", "manage"}, TakesArgs: true, Interactive: true},
+				{Name: MigrateName, Program: "python", Args: []string{"-m", "lifecycle.migrate"}, DropsRoot: true, Migrates: true},
 			},
 			// What both services do first by themselves (manage.py, lifecycle/gunicorn.conf.py).
 			Migrate: []Step{
-				{Name: "wait-for-database", Program: "python", Args: []string{"-m", "lifecycle.wait_for_db"}},
-				{Name: "migrate", Program: "python", Args: []string{"-m", "lifecycle.migrate"}},
+				{Name: WaitName, Program: "python", Args: []string{"-m", "lifecycle.wait_for_db"}},
+				{Name: MigrateName, Program: "python", Args: []string{"-m", "lifecycle.migrate"}},
 			},
 			// lifecycle/migrate.py, 2026.2.2; before, it is not heeded, and nothing is left to do.
 			SkipMigrations: "AUTHENTIK_SKIP_MIGRATIONS",
 			DropsTo:        "authentik",
 			DockerSocket:   "/var/run/docker.sock",
 			// The Go server changes its directory to it (internal/config/config.go).
-			Unset: []string{"WORKSPACE_DIR"},
-			// authentik/lib/config.py and what asks it, internal/config/struct.go, the
-			// documentation's page on configuration, compose.yml.
-			Settings: []string{
-				"secret_key", "env", "skip_migrations", "image", "tag", "host", "host_browser", "token", "insecure",
-				"bootstrap_password", "bootstrap_token", "bootstrap_email",
-				"postgresql.sslrootcert", "postgresql.sslcert", "postgresql.sslkey", "postgresql.conn_max_age",
-				"postgresql.conn_health_checks", "postgresql.disable_server_side_cursors", "postgresql.conn_options",
-				"postgresql.replica_conn_options", "postgresql.pool_options", "postgresql.read_replicas.",
-				"web.workers", "web.max_requests", "web.max_requests_jitter", "web.timeout_http_read_header",
-				"web.timeout_http_read", "web.timeout_http_write", "web.timeout_http_idle",
-				"storage.s3.", "storage.media.", "storage.reports.", "storage.file.url_expiry",
-				"error_reporting.extra_args", "email.use_ssl", "pyroscope_host",
-				// Since 2023 in the database, and harmless.
-				"avatars", "default_token_duration", "default_token_length", "default_user_change_email",
-				"default_user_change_name", "default_user_change_username", "footer_links", "gdpr_compliance", "impersonation",
-			},
-			Renamed: []Rename{
-				// DEPRECATIONS in authentik/lib/config.py.
-				{From: "geoip", To: "events.context_processors.geoip", Works: true},
-				{From: "worker.concurrency", To: "worker.threads", Works: true},
-				// django_db_config in the same file, and the documentation.
-				{From: "postgresql.use_pgbouncer", To: "postgresql.conn_max_age", Works: true},
-				{From: "postgresql.use_pgpool", To: "postgresql.disable_server_side_cursors", Works: true},
-				// default.yml until 2025.8.3.
-				{From: "listen.listen_http", To: "listen.http"},
-				{From: "listen.listen_https", To: "listen.https"},
-				{From: "listen.listen_metrics", To: "listen.metrics"},
-				{From: "listen.listen_debug", To: "listen.debug"},
-				{From: "listen.listen_debug_py", To: "listen.debug_py"},
-				// Redis went with 2025.10.
-				{From: "redis."}, {From: "broker."}, {From: "result_backend."}, {From: "session_storage"}, {From: "cache.url"},
-				// These never were any; they are how other software calls it.
-				{From: "postgresql.username", To: "postgresql.user"},
-				{From: "postgresql.database", To: "postgresql.name"},
-				{From: "postgresql.db", To: "postgresql.name"},
-				{From: "postgresql.dbname", To: "postgresql.name"},
-				{From: "postgresql.pass", To: "postgresql.password"},
-				{From: "postgresql.ssl_mode", To: "postgresql.sslmode"},
-				{From: "email.user", To: "email.username"},
-			},
+			Unset:     []string{"WORKSPACE_DIR"},
+			Settings:  settings2026(),
+			Renamed:   renamed2026(),
 			Published: time.Date(2026, 2, 24, 0, 0, 0, 0, time.UTC),
+			// Django 5.2's (its release notes, "Dropped support for PostgreSQL 13").
+			MinimumPostgreSQL: 14,
 		},
 	}
 }

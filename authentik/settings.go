@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/goccy/go-yaml"
@@ -78,7 +77,7 @@ const envPrefix = "AUTHENTIK_"
 // error joins a [*FileError] for each that cannot be read or makes no sense. What could be read
 // counts.
 func ReadSettings(from Sources) (Settings, error) {
-	s := Settings{tree: map[string]any{}, given: map[string]string{}}
+	s := Settings{tree: postgresqlDefaults(), given: map[string]string{}}
 	var faults []error
 	files := settingsFiles(from)
 	for _, file := range files {
@@ -276,47 +275,24 @@ func (s Settings) GivenBy(name string) string { return s.given[name] }
 // Text gives a setting by its dotted name, as Python's str() would have it where authentik
 // wants a text; empty where it is not set, or null.
 func (s Settings) Text(name string) string {
-	var at any = s.tree
+	value, _ := s.lookup(name)
+	return text(value)
+}
+
+// lookup gives a setting, and whether it is set, be it to null.
+func (s Settings) lookup(name string) (value any, set bool) {
+	value = s.tree
 	for part := range strings.SplitSeq(name, ".") {
-		table, ok := at.(map[string]any)
+		table, ok := value.(map[string]any)
 		if !ok {
-			return ""
+			return nil, false
 		}
-		at = table[part]
+		if value, set = table[part]; !set {
+			return nil, false
+		}
 	}
-	return text(at)
+	return value, true
 }
 
 // True is authentik's get_bool: the text "true", in any case.
 func (s Settings) True(name string) bool { return strings.EqualFold(s.Text(name), "true") }
-
-func text(value any) string {
-	switch value := value.(type) {
-	case nil, map[string]any, []any:
-		return ""
-	case string:
-		return value
-	case json.Number:
-		return number(value.String())
-	case float64:
-		return number(strconv.FormatFloat(value, 'g', -1, 64))
-	default: // whole numbers and truth values
-		return fmt.Sprint(value)
-	}
-}
-
-// number writes a number as Python prints it: what is not whole stays so, 1e3 is 1000.0.
-func number(literal string) string {
-	if !strings.ContainsAny(literal, ".eE") {
-		return literal
-	}
-	f, err := strconv.ParseFloat(literal, 64)
-	if err != nil {
-		return literal
-	}
-	printed := strconv.FormatFloat(f, 'g', -1, 64)
-	if !strings.ContainsAny(printed, ".e") {
-		printed += ".0"
-	}
-	return printed
-}

@@ -111,6 +111,7 @@ func (b *bed) furnish(ctx context.Context) (err error) {
 	b.env = []string{
 		"PATH=" + b.quick + "/bin:/usr/local/bin:/usr/bin:/bin", "TMPDIR=" + b.dir + "/t",
 		"AUTHENTIK_SECRET_KEY=bench", "PROMETHEUS_MULTIPROC_DIR=" + b.dir + "/t/metrics", "AUTHENTIK_LISTEN__HTTP=" + address,
+		"AK_INIT_WAIT_DATABASE=0", // there is none
 	}
 	if b.script == "" {
 		b.script = b.dir + "/ak"

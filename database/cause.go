@@ -78,6 +78,9 @@ func (c Cause) String() string { return c.facts().word }
 // Passing is whether it may be over when one waits.
 func (c Cause) Passing() bool { return c.facts().passing }
 
+// Remedy is what to do about it, as the end of an [*Error]'s text says it.
+func (c Cause) Remedy() string { return c.facts().remedy }
+
 type facts struct {
 	word    string
 	passing bool

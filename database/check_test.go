@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"ak-init/testdata/postgres"
 )
 
 // canary is in every password here and must be in no message.
@@ -67,7 +69,7 @@ func libpq(t *testing.T, s Settings) error {
 		keywords["hostaddr"] = address
 	}
 	keywords["connect_timeout"] = "20"
-	cmd := exec.Command(binaries()+"/psql", "-XAtw", "-c", "select 1", conninfo(keywords))
+	cmd := exec.Command(postgres.Binaries()+"/psql", "-XAtw", "-c", "select 1", conninfo(keywords))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w: %s", err, out)
 	}

@@ -55,7 +55,7 @@ order by a.backend_start nulls last limit 1`
 func LockHolder(ctx context.Context, s Settings, key int64) (Holder, bool, error) {
 	var row [][]byte
 	err := s.ask(ctx, func(ctx context.Context, conn *pgconn.PgConn) (err error) {
-		row, err = firstRow(ctx, conn, fmt.Sprintf(holderQuery, uint32(uint64(key)>>32), uint32(uint64(key)))) //nolint:gosec // halves of the key
+		row, err = firstRow(ctx, conn, lockQuery(holderQuery, key))
 		return err
 	})
 	if err != nil || len(row) != 7 {
@@ -64,15 +64,25 @@ func LockHolder(ctx context.Context, s Settings, key int64) (Holder, bool, error
 	return holderOf(row, time.Now()), true, nil
 }
 
+// lockQuery puts both halves of a key into a query.
+func lockQuery(query string, key int64) string {
+	return fmt.Sprintf(query, uint32(uint64(key)>>32), uint32(uint64(key))) //nolint:gosec // halves of the key
+}
+
 func holderOf(row [][]byte, now time.Time) Holder {
 	text := func(i int) string { return oneLine(string(row[i])) }
-	before := func(i int) time.Time {
-		seconds, err := strconv.ParseFloat(string(row[i]), 64)
-		if err != nil || !(seconds >= 0 && seconds < 1e9) { // neither NaN
-			return time.Time{}
-		}
-		return now.Add(-time.Duration(seconds * float64(time.Second)))
-	}
 	pid, _ := strconv.Atoi(string(row[0]))
-	return Holder{PID: pid, Application: text(1), Address: text(2), User: text(3), State: text(4), Since: before(5), Active: before(6)}
+	return Holder{
+		PID: pid, Application: text(1), Address: text(2), User: text(3), State: text(4),
+		Since: before(now, row[5]), Active: before(now, row[6]),
+	}
+}
+
+// before is now less an age in seconds, zero where that is none.
+func before(now time.Time, age []byte) time.Time {
+	seconds, err := strconv.ParseFloat(string(age), 64)
+	if err != nil || !(seconds >= 0 && seconds < 1e9) { // neither NaN
+		return time.Time{}
+	}
+	return now.Add(-time.Duration(seconds * float64(time.Second)))
 }

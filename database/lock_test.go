@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"ak-init/testdata/postgres"
 )
 
 // migration is the key of authentik's migration lock (its lifecycle/migrate.py).
@@ -70,7 +72,7 @@ func TestLockHolder(t *testing.T) {
 		}
 	})
 	t.Run("no server", func(t *testing.T) {
-		_, _, err := LockHolder(t.Context(), s.app().with(func(s *Settings) { s.Port = freePort(t) }), migration)
+		_, _, err := LockHolder(t.Context(), s.app().with(func(s *Settings) { s.Port = postgres.FreePort(t) }), migration)
 		tell(t, err, Refused)
 	})
 	nothingRuns(t)

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"ak-init/testdata/postgres"
 )
 
 // fake is a server that does to each connection what it is told to.
@@ -92,7 +94,7 @@ func TestWhereNoPostgreSQLIs(t *testing.T) {
 		s.lookup = func(context.Context, string) ([]string, error) { return nil, err }
 		return s
 	}
-	closed := freePort(t)
+	closed := postgres.FreePort(t)
 	dir := t.TempDir()
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, ".s.PGSQL.5432"), Net: "unix"})
 	if err != nil {
@@ -152,7 +154,7 @@ func babble(c net.Conn) {
 func TestTheBoundOfAnAttempt(t *testing.T) {
 	s := Settings{Host: "127.0.0.1", Port: full(t), User: "app", Name: "app", SSLMode: "prefer", Timeout: 200 * time.Millisecond}
 	s.Host += ",127.0.0.2" // nothing listens there
-	s.Port += "," + freePort(t)
+	s.Port += "," + postgres.FreePort(t)
 	began := time.Now()
 	_, err := Probe(t.Context(), s)
 	tell(t, err, Refused)

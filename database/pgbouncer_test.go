@@ -9,40 +9,38 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"ak-init/testdata/postgres"
 )
 
 // pooler runs a PgBouncer in front of databases that are given as its ini file has them.
 func pooler(t *testing.T, databases string, settings string) *server {
 	t.Helper()
 	shared(t) // the directory is its
-	beds.Lock()
-	defer beds.Unlock()
 	path, err := exec.LookPath("pgbouncer")
 	if err != nil {
 		if _, err = os.Stat("/usr/sbin/pgbouncer"); err != nil {
-			bed(t, "pgbouncer is missing")
+			postgres.Bed(t, "pgbouncer is missing")
 		}
 		path = "/usr/sbin/pgbouncer"
 	}
-	s := &server{port: freePort(t)}
-	s.dir = filepath.Join(beds.dir, s.port)
-	s.log = s.dir + ".log"
+	s := &server{postgres.New(t)}
 	ini := fmt.Sprintf("[databases]\n%s\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = %s\nunix_socket_dir =\npool_mode = transaction\nauth_type = plain\nauth_file = %s.users\n"+
-		"default_pool_size = 2\nserver_login_retry = 1\nquery_wait_timeout = 2\nignore_startup_parameters = extra_float_digits\n%s\n", databases, s.port, s.dir, settings)
+		"default_pool_size = 2\nserver_login_retry = 1\nquery_wait_timeout = 2\nignore_startup_parameters = extra_float_digits\n%s\n", databases, s.Port, s.Dir, settings)
 	users := fmt.Sprintf("\"app\" \"s3c:ret@/x %s\"\n\"stranger\" \"s3c:ret@/x %[1]s\"\n", canary)
 	for name, content := range map[string]string{".ini": ini, ".users": users} {
-		if err := os.WriteFile(s.dir+name, []byte(content), 0o644); err != nil { //nolint:gosec // the server has another uid
+		if err := os.WriteFile(s.Dir+name, []byte(content), 0o644); err != nil { //nolint:gosec // the server has another uid
 			t.Fatal(err)
 		}
 	}
-	s.run(t, as(path, s.dir+".ini"))
-	t.Cleanup(s.stop) // and with it the sessions that it keeps, and their locks
+	s.Run(t, postgres.As(path, s.Dir+".ini"))
+	t.Cleanup(s.Stop) // and with it the sessions that it keeps, and their locks
 	return s
 }
 
 func TestThroughAPooler(t *testing.T) {
 	db := shared(t)
-	p := pooler(t, fmt.Sprintf("app = host=127.0.0.1 port=%s\nnone = host=127.0.0.1 port=%[1]s dbname=none\ndown = host=127.0.0.1 port=%s", db.port, freePort(t)), "")
+	p := pooler(t, fmt.Sprintf("app = host=127.0.0.1 port=%s\nnone = host=127.0.0.1 port=%[1]s dbname=none\ndown = host=127.0.0.1 port=%s", db.Port, postgres.FreePort(t)), "")
 	tests := []struct {
 		name   string
 		change func(*Settings)
@@ -80,7 +78,7 @@ func TestThroughAPooler(t *testing.T) {
 		}
 	})
 	t.Run("a lock that was left on a pooled connection", func(t *testing.T) {
-		p := pooler(t, fmt.Sprintf("app = host=127.0.0.1 port=%s", db.port), "")
+		p := pooler(t, fmt.Sprintf("app = host=127.0.0.1 port=%s", db.Port), "")
 		holder := p.connect(t, p.through())
 		if err := holder.Exec(t.Context(), "select pg_advisory_lock(77777)").Close(); err != nil {
 			t.Fatal(err)
@@ -97,7 +95,7 @@ func TestThroughAPooler(t *testing.T) {
 
 func TestAPoolerThatIsFull(t *testing.T) {
 	db := shared(t)
-	one := fmt.Sprintf("app = host=127.0.0.1 port=%s pool_size=1", db.port)
+	one := fmt.Sprintf("app = host=127.0.0.1 port=%s pool_size=1", db.Port)
 	t.Run("of clients", func(t *testing.T) {
 		p := pooler(t, one, "max_client_conn = 1")
 		fill(t, p)
@@ -120,7 +118,7 @@ func TestAPoolerThatIsFull(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		cert = filepath.Join(beds.dir, "pooler.pem")
+		cert = filepath.Join(postgres.Dir(), "pooler.pem")
 		if err := os.WriteFile(cert, raw, 0o644); err != nil { //nolint:gosec // the server has another uid
 			t.Fatal(err)
 		}

@@ -2,6 +2,7 @@ package database
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -30,7 +31,12 @@ type State struct {
 	// ReadOnly is a server that lets nobody write: one in recovery, or one that is set
 	// so, as some providers do to one whose disk is full.
 	ReadOnly bool
+	// TLS is whether the connection was encrypted.
+	TLS bool
 }
+
+// Release is the version as people write it, as 15.19.
+func (s State) Release() string { return release(s.Version) }
 
 // Probe connects once, asks, and closes. It takes no longer than the settings' timeout for
 // each host and once more. The error is an [*Error], or the context's cause.
@@ -47,6 +53,7 @@ func Probe(ctx context.Context, s Settings) (State, error) {
 		state.Version, err = strconv.Atoi(string(row[0]))
 		state.InRecovery = string(row[1]) == "t"
 		state.ReadOnly = string(row[2]) == "on" || state.InRecovery
+		_, state.TLS = conn.Conn().(*tls.Conn)
 		return err
 	})
 	return state, err

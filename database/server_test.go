@@ -2,10 +2,13 @@ package database
 
 import (
 	"context"
+	"sync"
 	"syscall"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"ak-init/testdata/postgres"
 )
 
 // hba is the access file of the server that most tests ask.
@@ -21,19 +24,24 @@ hostssl all certified all cert
 hostssl replication all all trust
 `
 
+// main is that server, once there is one.
+var main struct {
+	sync.Mutex
+	server *server
+}
+
 // shared is the server that most tests ask, with TLS and a few roles.
 func shared(t *testing.T) *server {
 	t.Helper()
-	beds.Lock()
-	s := beds.main
-	beds.Unlock()
-	if s != nil {
-		return s
+	main.Lock()
+	defer main.Unlock()
+	if main.server != nil {
+		return main.server
 	}
-	s = launch(t, map[string]string{
+	s := &server{postgres.Launch(t, map[string]string{
 		"pg_hba.conf": hba, "server.crt": authority().serverCert, "server.key": authority().serverKey, "ca.crt": authority().root,
 		"postgresql.conf": "ssl = on\nssl_ca_file = 'ca.crt'\npassword_encryption = 'scram-sha-256'\n",
-	})
+	})}
 	secret := "'s3c:ret@/x " + canary + "'"
 	s.admin(t, "create role app login password "+secret, "create role limited login connection limit 0 password "+secret,
 		"create role readonly login password "+secret, "alter role readonly set default_transaction_read_only = on",
@@ -42,16 +50,14 @@ func shared(t *testing.T) *server {
 		"set password_encryption = 'md5'", "create role old login password "+secret,
 		"create database app owner app", "create database closed", "revoke connect on database closed from public",
 		"create database gone allow_connections false")
-	beds.Lock()
-	beds.main = s
-	beds.Unlock()
+	main.server = s
 	return s
 }
 
 // app is how authentik would ask the shared server.
 func (s *server) app() Settings {
 	return Settings{
-		Host: "127.0.0.1", Port: s.port, User: "app", Name: "app", Password: "s3c:ret@/x " + canary, SSLMode: "disable",
+		Host: "127.0.0.1", Port: s.Port, User: "app", Name: "app", Password: "s3c:ret@/x " + canary, SSLMode: "disable",
 		Timeout: s.settings().Timeout,
 	}
 }
@@ -109,7 +115,7 @@ func TestAServerLetsInOrSaysWhyNot(t *testing.T) {
 				if err != nil || theirs != nil {
 					t.Fatalf("we: %v; libpq: %v", err, theirs)
 				}
-				if state.Version < 100000 || state.InRecovery || state.ReadOnly {
+				if state.Version < 100000 || state.InRecovery || state.ReadOnly || state.TLS != (settings.SSLMode == "prefer") {
 					t.Errorf("state %+v", state)
 				}
 				return
@@ -164,7 +170,7 @@ func TestAServerThatCanOnlyBeRead(t *testing.T) {
 		}
 		t.Run("and the primary beside it", func(t *testing.T) {
 			state, err := Probe(t.Context(), s.settings().with(func(s *Settings) {
-				s.Host, s.Port = "127.0.0.1,127.0.0.1", standby.port+","+s.Port
+				s.Host, s.Port = "127.0.0.1,127.0.0.1", standby.Port+","+s.Port
 				s.Options = map[string]string{"target_session_attrs": "read-write"}
 			}))
 			if err != nil || state.ReadOnly {
@@ -200,7 +206,7 @@ func TestAServerThatDoesNotTakeConnectionsNow(t *testing.T) {
 		s := start(t, nil)
 		s.admin(t)
 		s.connect(t, s.settings())
-		if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil { // smart shutdown
+		if err := s.Cmd.Process.Signal(syscall.SIGTERM); err != nil { // smart shutdown
 			t.Fatal(err)
 		}
 		var err error

@@ -22,6 +22,9 @@ type Policy struct {
 	PermanentFor time.Duration
 	// ReportEvery is the shortest time between two events of the same cause.
 	ReportEvery time.Duration
+	// Again gives the settings anew for each attempt after the first: a password may be
+	// in a file that is being changed. Without it they stay.
+	Again func() Settings
 
 	// probe and jitter are for tests.
 	probe  func(context.Context, Settings) (State, error)
@@ -47,16 +50,10 @@ type Event struct {
 // the policy says so, and at once, with the context's cause, when the context ends. An
 // attempt that runs when time is up is not cut: what it finds is the answer.
 func Wait(ctx context.Context, s Settings, p Policy, event func(Event)) (State, error) {
-	probe, jitter := p.probe, p.jitter
-	if probe == nil {
-		probe = Probe
-	}
-	if jitter == nil {
-		jitter = halfJitter
-	}
+	p = p.complete(s)
 	w := patience{policy: p, begun: time.Now(), said: map[Cause]time.Time{}}
 	for delay := firstDelay; ; delay = min(2*delay, lastDelay) {
-		state, err := probe(ctx, s)
+		state, err := p.probe(ctx, s)
 		if err == nil && !state.ReadOnly {
 			return state, nil
 		}
@@ -75,10 +72,25 @@ func Wait(ctx context.Context, s Settings, p Policy, event func(Event)) (State, 
 		if report && event != nil {
 			event(Event{Err: e, Attempts: w.attempts, Waited: now.Sub(w.begun), Left: left})
 		}
-		if !sleep(ctx, min(jitter(delay), left)) {
+		if !sleep(ctx, min(p.jitter(delay), left)) {
 			return state, context.Cause(ctx)
 		}
+		s = p.Again()
 	}
+}
+
+// complete fills in what a policy leaves open.
+func (p Policy) complete(s Settings) Policy {
+	if p.Again == nil {
+		p.Again = func() Settings { return s }
+	}
+	if p.probe == nil {
+		p.probe = Probe
+	}
+	if p.jitter == nil {
+		p.jitter = halfJitter
+	}
+	return p
 }
 
 // verdict is what keeps a server from being used, if it is only that it cannot be

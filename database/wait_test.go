@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"ak-init/testdata/postgres"
 )
 
 // script is a server that does one thing after another, each from some time on.
@@ -138,6 +140,25 @@ func TestWaitOverTime(t *testing.T) {
 	})
 }
 
+// A password that is changed while we wait is taken as it is then.
+func TestWaitReadsItsSettingsAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := DefaultPolicy()
+		p.Again = func() Settings { return Settings{Password: "new"} }
+		var tried []string
+		p.probe = func(_ context.Context, s Settings) (State, error) {
+			tried = append(tried, s.Password)
+			if s.Password == "old" {
+				return State{}, s.fault(WrongPassword, "no", nil)
+			}
+			return State{Version: 150018}, nil
+		}
+		if _, err := Wait(t.Context(), Settings{Password: "old"}, p, nil); err != nil || !slices.Equal(tried, []string{"old", "new"}) {
+			t.Errorf("%v after %q", err, tried)
+		}
+	})
+}
+
 func TestWaitEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stop := errors.New("TERM")
@@ -181,7 +202,7 @@ func TestJitter(t *testing.T) {
 func TestWaitForAServerThatStarts(t *testing.T) {
 	s := start(t, nil)
 	s.admin(t)
-	s.stop()
+	s.Stop()
 	waited := make(chan error, 1)
 	told := make(chan Event, 10)
 	go func() {
@@ -194,7 +215,7 @@ func TestWaitForAServerThatStarts(t *testing.T) {
 	if e := <-told; e.Err.Cause != Refused {
 		t.Errorf("told of %v", e.Err)
 	}
-	s.run(t, as(s.cmd.Path, s.cmd.Args[1:]...))
+	s.Run(t, postgres.As(s.Cmd.Path, s.Cmd.Args[1:]...))
 	if err := <-waited; err != nil {
 		t.Error(err)
 	}

@@ -20,6 +20,8 @@
 //   - Whoever sits at the terminal has it: a child that is to be in the foreground is
 //     made so, and a stop there (Ctrl-Z) stops us as well, for the shell to see. Where
 //     nobody could continue us, nothing stops. A terminal that hangs up is a stop signal.
+//   - A step that runs aside has no say: nobody waits for it, whatever becomes of it, and a
+//     stop tells it first.
 //   - Should we be killed, a second process, the guard, ends our children. As PID 1 the
 //     kernel does.
 //   - Idle is idle: nothing polls, no timer runs while services serve.
@@ -53,5 +55,6 @@
 // more after 1, 2, 4... seconds, until no helper is found any more; told is TERM to the service itself. Each service has its
 // share of the time to stop before the next begins; at four fifths of the grace period
 // whatever still runs gets TERM, the whole tree of it, so that it can put its work away
-// before SIGKILL takes it.
+// before SIGKILL takes it. Only while something runs that has all of the grace period, such as
+// migrations, nothing is told then.
 package supervise

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"io/fs"
+	"maps"
 	"slices"
 	"syscall"
 	"time"
@@ -56,6 +57,8 @@ type machine struct {
 	// stepPID is the running step, 0 for none.
 	stepPID  int
 	services []service
+	// asides are the steps that run beside, by pid.
+	asides map[int]Command
 	// code is the exit code when done: of the services' ends for good, the first that is
 	// not 0.
 	code int
@@ -71,7 +74,7 @@ type machine struct {
 }
 
 func newMachine(spec Spec, jitter func() float64) machine {
-	m := machine{spec: spec, jitter: jitter}
+	m := machine{spec: spec, jitter: jitter, asides: map[int]Command{}}
 	for _, s := range spec.Services {
 		m.services = append(m.services, service{Service: s})
 	}
@@ -137,8 +140,7 @@ func (m *machine) startNext() []order {
 
 func (m *machine) started(who, pid int) []order {
 	if who == theStep {
-		m.stepPID = pid
-		return []order{emit{Started{m.spec.Steps[m.step].Command, pid, true}}}
+		return m.startedStep(m.spec.Steps[m.step], pid)
 	}
 	s := &m.services[who]
 	s.life, s.pid = up, pid
@@ -170,6 +172,11 @@ func (m *machine) exited(in exited) []order {
 		event.Command, event.Code, event.Step = m.spec.Steps[m.step].Command, m.code, true
 		return append([]order{emit{event}}, m.afterStep()...)
 	}
+	if aside, ok := m.asides[in.pid]; ok {
+		delete(m.asides, in.pid)
+		event.Command = aside // whose code counts as 0
+		return []order{emit{event}}
+	}
 	who := slices.IndexFunc(m.services, func(s service) bool { return s.pid == in.pid })
 	if who < 0 {
 		return []order{emit{OrphanReaped{in.pid, in.status}}}
@@ -182,21 +189,6 @@ func (m *machine) exited(in exited) []order {
 		return append([]order{emit{event}}, m.rest(who, code, in.uptime)...)
 	}
 	return append([]order{emit{event}}, m.ended(who, code)...)
-}
-
-// afterStep is what comes when the running step is gone: what follows one that went well
-// or need not, else the end.
-func (m *machine) afterStep() []order {
-	switch {
-	case m.state == killing:
-		return nil
-	case m.state == stepping && (m.code == 0 || m.spec.Steps[m.step].Optional):
-		m.step++
-		if m.code = 0; len(m.services) > 0 || m.inStep() {
-			return m.startNext()
-		}
-	}
-	return m.sweep()
 }
 
 // rest is the pause before a service is started again. What its last run left is ended
@@ -265,7 +257,12 @@ func startFailure(err error) int {
 	return 126
 }
 
-// running are the processes that ak-init started and that live.
+// children are all that ak-init started and that live.
+func (m *machine) children() []int {
+	return append(m.running(), slices.Sorted(maps.Keys(m.asides))...)
+}
+
+// running are those that the end is waited for.
 func (m *machine) running() []int {
 	var pids []int
 	if m.stepPID != 0 {
@@ -287,9 +284,9 @@ func (m *machine) signalled(sig syscall.Signal) []order {
 	case isStop(sig) || isStop(sent):
 		return m.stopSignalled(sig, cmp.Or(sent, syscall.SIGTERM))
 	case sig == syscall.SIGTSTP && !rewritten:
-		return []order{suspend{pids: m.running(), sig: sig}}
+		return []order{suspend{pids: m.children(), sig: sig}}
 	case sig == syscall.SIGCONT && !rewritten:
-		return []order{resume{m.running()}}
+		return []order{resume{m.children()}}
 	case len(m.services) == 0 || m.services[0].pid == 0:
 		return []order{emit{Unheard{sig}}}
 	}

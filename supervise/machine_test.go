@@ -77,7 +77,12 @@ func alone(drain string) []Service { return []Service{server(drain)} }
 func both() []Service { return []Service{server("gunicorn"), {Command: Command{Name: "worker"}}} }
 
 func bootstrap(optional bool) []Step {
-	return []Step{{Command{Name: "bootstrap"}, optional}}
+	return []Step{{Command: Command{Name: "bootstrap"}, Optional: optional}}
+}
+
+// besides are a step and, beside it and all that follows, another.
+func besides() []Step {
+	return []Step{{Command: Command{Name: "watch"}, Aside: true}, {Command: Command{Name: "migrate", Whole: true}}}
 }
 
 func TestMachine(t *testing.T) {
@@ -464,6 +469,86 @@ func TestMachine(t *testing.T) {
 			},
 			state: sweeping,
 		},
+		{
+			name: "what runs aside is not waited for, and its end changes nothing",
+			spec: Spec{Steps: besides(), Services: alone("")},
+			moves: []move{
+				{begun{}, []string{"start watch"}},
+				{started{theStep, 5}, []string{"emit supervise.Started", "start migrate"}},
+				{started{theStep, 6}, []string{"emit supervise.Started"}},
+				{exited{pid: 6}, []string{"emit supervise.Exited", "start server"}},
+				{started{0, 7}, []string{"emit supervise.Started"}},
+				{exited{pid: 5, status: withCode(3)}, []string{"emit supervise.Exited"}},
+				{signalled{hup}, []string{"send 1 7", "emit supervise.Forwarded"}},
+				{signalled{syscall.SIGTSTP}, []string{"suspend [7] 0"}},
+			},
+			state: serving,
+		},
+		{
+			name: "what cannot be started aside is done without",
+			spec: Spec{Steps: besides()[:1], Services: alone("")},
+			moves: []move{
+				{begun{}, []string{"start watch"}},
+				{failed{theStep, syscall.ENOENT}, []string{"emit supervise.StartFailed", "start server"}},
+			},
+			state: serving,
+		},
+		{
+			name: "aside and nothing else is over at once",
+			spec: Spec{Steps: besides()[:1], Grace: time.Second},
+			moves: []move{
+				{begun{}, []string{"start watch"}},
+				{started{theStep, 5}, []string{"emit supervise.Started", "grace 1s"}},
+				{settled{false}, []string{"tree 15"}},
+				{exited{pid: 5, status: bySignal(term)}, []string{"emit supervise.Exited"}},
+				{settled{true}, nil},
+			},
+			state: done,
+		},
+		{
+			name: "a stop tells first what runs aside, and does not wait for it",
+			spec: Spec{Steps: besides()[:1], Services: alone(""), Grace: 10 * time.Second},
+			moves: []move{
+				{begun{}, []string{"start watch"}},
+				{started{theStep, 5}, []string{"emit supervise.Started", "start server"}},
+				{started{0, 7}, []string{"emit supervise.Started"}},
+				{signalled{syscall.SIGTSTP}, []string{"suspend [7 5] 0"}},
+				{signalled{term}, []string{"emit supervise.StopBegun", "send 15 5", "nearly 8s", "grace 10s", "send 15 7", "emit supervise.StopSent"}},
+				{exited{pid: 7}, []string{"emit supervise.Exited"}},
+				{settled{false}, []string{"tree 15"}},
+				{exited{pid: 5, status: bySignal(term)}, []string{"emit supervise.Exited"}},
+				{settled{true}, nil},
+			},
+			state: done,
+		},
+		{
+			name: "a step that is to have the whole grace period has it to itself",
+			spec: Spec{Steps: besides(), Services: alone(""), Grace: 10 * time.Second},
+			moves: []move{
+				{begun{}, []string{"start watch"}},
+				{started{theStep, 5}, []string{"emit supervise.Started", "start migrate"}},
+				{started{theStep, 6}, []string{"emit supervise.Started"}},
+				{signalled{term}, []string{"emit supervise.StopBegun", "send 15 5", "nearly 8s", "grace 10s", "send 15 6", "emit supervise.StopSent"}},
+				{expired{timer{kind: graceNearlyOver}}, nil},
+				{exited{pid: 5, status: bySignal(term)}, []string{"emit supervise.Exited"}},
+				{expired{timer{kind: graceOver}}, []string{"tree 9", "kill 2s"}},
+				{exited{pid: 6, status: bySignal(kill)}, []string{"emit supervise.Exited"}},
+				{settled{true}, nil},
+			},
+			state: done, code: 137,
+		},
+		{
+			name: "so has a service, and a second stop signal kills it as any other",
+			spec: Spec{Services: []Service{{Command: Command{Name: "migrate", Whole: true}}}, Grace: 10 * time.Second},
+			moves: []move{
+				{begun{}, []string{"start migrate"}},
+				{started{0, 7}, []string{"emit supervise.Started"}},
+				{signalled{term}, []string{"emit supervise.StopBegun", "nearly 8s", "grace 10s", "send 15 7", "emit supervise.StopSent"}},
+				{expired{timer{kind: graceNearlyOver}}, nil},
+				{signalled{term}, []string{"tree 9", "kill 2s"}},
+			},
+			state: killing,
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -503,7 +588,7 @@ func FuzzMachine(f *testing.F) {
 	f.Add([]byte{0, 2, 2, 10, 2, 10, 4, 2, 3})
 	f.Fuzz(func(t *testing.T, moves []byte) {
 		p := &puppet{t: t, m: newMachine(Spec{
-			Steps: bootstrap(true), Services: both(), Grace: time.Second, StopDelay: time.Millisecond,
+			Steps: append(besides(), bootstrap(true)...), Services: both(), Grace: time.Second, StopDelay: time.Millisecond,
 			Restart: Restart{Policy: OnFailure, Limit: 3, Soon: time.Second, First: time.Second, Max: time.Minute},
 		}, func() float64 { return 0 })}
 		p.feed(begun{})

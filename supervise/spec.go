@@ -49,6 +49,9 @@ type Command struct {
 	// Foreground gives it the terminal on stdin, where there is one and it is ours to
 	// give (credentials(7), tcsetpgrp(3)).
 	Foreground bool
+	// Whole: told to stop it has all of the grace period to end in, and only it is told.
+	// It is for what must not be cut short, such as migrations.
+	Whole bool
 }
 
 // Identity is a numeric user: no name is needed (OpenShift gives uids none).
@@ -64,6 +67,9 @@ type Step struct {
 	// Optional means that its failure, to start even, does not keep the services from
 	// starting.
 	Optional bool
+	// Aside means that it is not waited for: what follows starts at once, its end has no
+	// consequence, and when a stop begins it is told first.
+	Aside bool
 }
 
 // Service is a long-running child. The first one is the main child, who gets the

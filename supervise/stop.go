@@ -33,10 +33,10 @@ func (m *machine) stop(delay time.Duration) []order {
 			m.code = cmp.Or(m.code, s.code)
 		}
 	}
-	orders := []order{
+	orders := append(m.tellAsides(),
 		setTimer{timer{kind: graceNearlyOver}, m.nearlyOver()},
 		setTimer{timer{kind: graceOver}, m.spec.Grace},
-	}
+	)
 	switch {
 	case m.state == stepping:
 		m.state = stopping
@@ -176,7 +176,7 @@ func (m *machine) expired(t timer) []order {
 }
 
 func (m *machine) graceNearlyOver() []order {
-	if m.state >= sweeping {
+	if m.state >= sweeping || m.whole() {
 		return nil
 	}
 	m.state, m.turn = stopping, len(m.services)

@@ -71,7 +71,7 @@ func build(dir string) error {
 
 func start(dir string) *exec.Cmd {
 	cmd := exec.Command(filepath.Join(dir, "ak-init"), "server", "--root", filepath.Join(dir, "root"))
-	cmd.Env = append(os.Environ(), "TMPDIR="+filepath.Join(dir, "tmp"))
+	cmd.Env = append(os.Environ(), "TMPDIR="+filepath.Join(dir, "tmp"), "AK_INIT_WAIT_DATABASE=0") // there is no PostgreSQL
 	if os.Getenv("AUTHENTIK_SECRET_KEY") == "" {
 		cmd.Env = append(cmd.Env, "AUTHENTIK_SECRET_KEY=demo")
 	}

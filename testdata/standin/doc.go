@@ -46,6 +46,7 @@
 //	STANDIN_WORKER_TASK      length of the one task that the worker runs
 //	STANDIN_MIGRATE_DELAY    time that the migrations take, as a step of their own
 //	STANDIN_MIGRATE_EXIT     their exit code
+//	STANDIN_MIGRATE_DEAF     set: TERM, which ends Python's at once, does not end them
 //	STANDIN_BOOTSTRAP_DELAY  time that the bootstrap blueprint takes
 //	STANDIN_BOOTSTRAP_EXIT   its exit code
 //

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -95,7 +96,7 @@ func play(role string, rec *recorder) int {
 		code, _ := knobCode("STANDIN_BOOTSTRAP_EXIT")
 		return code
 	case rolePython:
-		return python(args)
+		return python(rec, args)
 	case roleVersion:
 		return version(filepath.Base(os.Args[0]))
 	}
@@ -104,8 +105,17 @@ func play(role string, rec *recorder) int {
 
 // python answers the one question that lifecycle/ak asks of the configuration, and plays
 // the migrations.
-func python(args []string) int {
+func python(rec *recorder, args []string) int {
 	if slices.Equal(args, []string{"-m", "lifecycle.migrate"}) {
+		if knob("STANDIN_MIGRATE_DEAF") {
+			signals := notify(syscall.SIGTERM)
+			rec.event("deaf")
+			go func() { // for good
+				for sig := range signals {
+					rec.event("signal %s", signalName(sig))
+				}
+			}()
+		}
 		time.Sleep(knobDuration("STANDIN_MIGRATE_DELAY"))
 		code, _ := knobCode("STANDIN_MIGRATE_EXIT")
 		return code

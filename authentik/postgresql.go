@@ -1,0 +1,133 @@
+package authentik
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// MigrationLock is the key of the advisory lock that is held while migrations run
+// (lifecycle/migrate.py, ADV_LOCK_UID).
+const MigrationLock = 1000
+
+// PostgreSQL is how authentik connects to one server (lifecycle/migrate.py and
+// authentik/lib/config.py, django_db_config, 2026.2).
+type PostgreSQL struct {
+	// Replica is its name below postgresql.read_replicas, empty for the primary.
+	Replica                               string
+	Host, Port, Name, User                string
+	Password                              string `json:"-"`
+	SSLMode, SSLRootCert, SSLCert, SSLKey string
+	// Options are more of libpq's keywords, from conn_options.
+	Options map[string]string `json:"-"`
+	// Schema is where authentik's own tables are.
+	Schema string
+}
+
+// postgresqlDefaults are authentik/lib/default.yml's of 2026.2, for a root that has no such
+// file.
+func postgresqlDefaults() map[string]any {
+	return map[string]any{"postgresql": map[string]any{
+		"host": "localhost", "port": "5432", "name": "authentik", "user": "authentik",
+		"password": "env://POSTGRES_PASSWORD", "sslmode": "disable", "default_schema": "public",
+	}}
+}
+
+// PostgreSQL gives the primary. The error names what of it authentik ignores; the rest
+// counts.
+func (s Settings) PostgreSQL() (PostgreSQL, error) {
+	get := func(name string) string { return s.Text("postgresql." + name) }
+	options, err := s.options("postgresql.conn_options")
+	return PostgreSQL{
+		Host: get("host"), Port: get("port"), Name: get("name"), User: get("user"), Password: get("password"),
+		SSLMode: get("sslmode"), SSLRootCert: get("sslrootcert"), SSLCert: get("sslcert"), SSLKey: get("sslkey"),
+		Options: options, Schema: get("default_schema"),
+	}, err
+}
+
+// Replicas gives the read replicas, by name. Each is as the primary where it has nothing of
+// its own, but for conn_options, of which it has replica_conn_options and its own alone.
+func (s Settings) Replicas() ([]PostgreSQL, error) {
+	const at = "postgresql.read_replicas"
+	table, _ := s.lookup(at)
+	tables, _ := table.(map[string]any)
+	common, err := s.options("postgresql.replica_conn_options")
+	faults := []error{err}
+	primary, _ := s.PostgreSQL() // whose fault is its own
+	var all []PostgreSQL
+	for _, name := range slices.Sorted(maps.Keys(tables)) {
+		r := primary
+		r.Replica, r.Options = name, maps.Clone(common)
+		own, err := s.options(at + "." + name + ".conn_options")
+		faults = append(faults, err)
+		maps.Copy(r.Options, own)
+		for key, field := range r.fields() {
+			if _, set := s.lookup(at + "." + name + "." + key); set {
+				*field = s.Text(at + "." + name + "." + key)
+			}
+		}
+		r.settle()
+		all = append(all, r)
+	}
+	return all, errors.Join(faults...)
+}
+
+func (p *PostgreSQL) fields() map[string]*string {
+	return map[string]*string{
+		"host": &p.Host, "port": &p.Port, "name": &p.Name, "user": &p.User, "password": &p.Password,
+		"sslmode": &p.SSLMode, "sslrootcert": &p.SSLRootCert, "sslcert": &p.SSLCert, "sslkey": &p.SSLKey,
+	}
+}
+
+// settle does what Django does with options that are settings, too: of TLS the option
+// counts, of all else the setting (django/db/backends/postgresql/base.py,
+// get_connection_params).
+func (p *PostgreSQL) settle() {
+	for key, field := range p.fields() {
+		if value, ok := p.Options[key]; ok && strings.HasPrefix(key, "ssl") {
+			*field = value
+		}
+		delete(p.Options, key)
+	}
+	delete(p.Options, "dbname")
+}
+
+// options reads a setting that is JSON in base64. What is neither is ignored, as authentik
+// does (get_dict_from_b64_json).
+func (s Settings) options(name string) (map[string]string, error) {
+	options := map[string]string{}
+	value, set := s.lookup(name)
+	if !set || value == nil {
+		return options, nil
+	}
+	var table map[string]any
+	raw, err := base64.StdEncoding.DecodeString(inAlphabet(s.Text(name)))
+	if err == nil {
+		dec := json.NewDecoder(strings.NewReader(string(raw)))
+		dec.UseNumber()
+		err = dec.Decode(&table)
+	}
+	if err != nil { // whose text may quote a secret
+		return options, fmt.Errorf("%s is no JSON object in base64 and is ignored by authentik", name)
+	}
+	for key, value := range table {
+		if value != nil { // psycopg leaves such out (psycopg/conninfo.py, make_conninfo)
+			options[key] = text(value)
+		}
+	}
+	return options, nil
+}
+
+// inAlphabet drops what is not base64, as Python's b64decode does.
+func inAlphabet(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("+/=", r) {
+			return r
+		}
+		return -1
+	}, text)
+}

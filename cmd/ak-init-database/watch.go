@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"ak-init/authentik"
+	"ak-init/database"
+	"ak-init/logs"
+)
+
+const (
+	// A lock that is free that many looks in a row will not be taken any more by the start
+	// that we watch.
+	freeEnough = 3
+	// unheard is after how long without an answer there is nothing more to be said.
+	unheard = 5 * time.Minute
+	// idleLong is after how long a session that holds the lock and does nothing is taken for
+	// one that is forgotten. Its own connection does nothing while Django migrates on
+	// another one, but then it is in a transaction, or migrations come in.
+	idleLong = 3 * time.Minute
+)
+
+// look is what was seen at one time.
+type look struct {
+	holder  database.Holder
+	held    bool
+	waiters int
+	applied database.Applied
+	known   bool
+	err     error
+}
+
+// watch says every now and then what migrations do, until there are none any more.
+func watch(o options, log *logs.Logger) int {
+	p := progress{begun: time.Now()}
+	p.answered = p.begun
+	for after := o.every / 3; ; after = o.every {
+		<-time.After(after)
+		s := configured(o)
+		seen := lookAt(context.Background(), s)
+		line, done := p.note(seen, time.Now())
+		if line.event != "" {
+			log.Write(line.level, line.event, append(about(s.primary), line.fields...)...)
+		}
+		if done {
+			return 0
+		}
+	}
+}
+
+func lookAt(ctx context.Context, s servers) (l look) {
+	if l.holder, l.held, l.err = database.LockHolder(ctx, s.primary, authentik.MigrationLock); l.err != nil || !l.held {
+		return l
+	}
+	if l.waiters, l.err = database.LockWaiters(ctx, s.primary, authentik.MigrationLock); l.err != nil {
+		return l
+	}
+	l.applied, l.known, l.err = database.Progress(ctx, s.primary, s.schema)
+	return l
+}
+
+// progress is what was seen so far. It has no clock.
+type progress struct {
+	begun, answered time.Time
+	// free is how many looks in a row found the lock free.
+	free int
+	// count is how many migrations were applied, and since when that many.
+	count int
+	since time.Time
+}
+
+// line is one to be logged; without an event there is none.
+type line struct {
+	level  logs.Level
+	event  string
+	fields []logs.Field
+}
+
+// note takes a look in, and says whether it was the last.
+func (p *progress) note(l look, now time.Time) (out line, done bool) {
+	if l.err != nil {
+		out = line{logs.Debug, "cannot look at the migrations", []logs.Field{logs.Str("error", l.err.Error())}}
+		return out, now.Sub(p.answered) >= unheard
+	}
+	p.answered = now
+	if !l.held {
+		p.free++
+		return line{}, p.free >= freeEnough
+	}
+	p.free = 0
+	if p.since.IsZero() || l.applied.Count != p.count {
+		p.count, p.since = l.applied.Count, now
+	}
+	out.level, out.event = logs.Info, "migrating"
+	if l.waiters > 0 {
+		out.event = "waiting for the migration lock"
+	}
+	out.fields = append(holderFields(l.holder), logs.Num("waiting", l.waiters), logs.Dur("waited", now.Sub(p.begun).Round(time.Second)))
+	if l.known {
+		out.fields = append(out.fields, logs.Num("applied", l.applied.Count), logs.Str("newest", l.applied.App+"."+l.applied.Name))
+		if !l.applied.At.IsZero() {
+			out.fields = append(out.fields, logs.Str("newest_at", l.applied.At.Format(time.RFC3339)))
+		}
+	}
+	if hint := stranded(l.holder, now); hint != "" && now.Sub(p.since) >= idleLong {
+		out.fields = append(out.fields, logs.Str("hint", hint))
+	}
+	return out, false
+}
+
+func holderFields(h database.Holder) []logs.Field {
+	fields := []logs.Field{
+		logs.Num("holder", h.PID), logs.Str("application", h.Application), logs.Str("address", h.Address), logs.Str("state", h.State),
+	}
+	if !h.Since.IsZero() {
+		fields = append(fields, logs.Str("since", h.Since.Format(time.RFC3339)))
+	}
+	return fields
+}
+
+// stranded says what to do about a holder that seems to be forgotten, empty for one that does
+// not. A pooler in transaction mode gives the connection, and the lock with it, to whoever
+// comes next, and nobody gives it back (goauthentik/authentik#23876).
+func stranded(h database.Holder, now time.Time) string {
+	if h.State != "idle" || h.Active.IsZero() || now.Sub(h.Active) < idleLong {
+		return ""
+	}
+	return fmt.Sprintf("it has been idle for %s: if no migration runs, a pooler in transaction mode may have stranded the lock; "+
+		"select pg_terminate_backend(%d) frees it, and a connection past the pooler, or one in session mode, prevents it",
+		now.Sub(h.Active).Round(time.Second), h.PID)
+}

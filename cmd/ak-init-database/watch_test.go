@@ -1,0 +1,94 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"ak-init/database"
+)
+
+// told is a line's event and its fields in short.
+func told(l line) string {
+	var all []string
+	for _, f := range l.fields {
+		if f.String != "" {
+			all = append(all, f.Key+"="+f.String)
+		} else {
+			all = append(all, fmt.Sprintf("%s=%d", f.Key, f.Integer))
+		}
+	}
+	return strings.Join(append([]string{l.event}, all...), " ")
+}
+
+func TestProgress(t *testing.T) {
+	begun := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	held := func(waiters, applied int, idle time.Duration) func(time.Time) look {
+		return func(now time.Time) look {
+			return look{
+				holder: database.Holder{PID: 7, Application: "theirs", Address: "10.0.0.1", State: "idle", Active: now.Add(-idle)},
+				held:   true, waiters: waiters, known: applied > 0, applied: database.Applied{Count: applied, App: "core", Name: "0001"},
+			}
+		}
+	}
+	free := func(time.Time) look { return look{} }
+	unasked := func(time.Time) look { return look{err: errors.New("refused")} }
+	type at struct {
+		after time.Duration
+		seen  func(time.Time) look
+		says  []string // parts of the line; none: no line
+		done  bool
+	}
+	for name, moves := range map[string][]at{
+		"free from the first": {
+			{10 * time.Second, free, nil, false}, {40 * time.Second, free, nil, false}, {70 * time.Second, free, nil, true},
+		},
+		"free for a moment is not free for good": {
+			{10 * time.Second, free, nil, false}, {40 * time.Second, free, nil, false},
+			{70 * time.Second, held(0, 3, 0), []string{"migrating holder=7 application=theirs address=10.0.0.1 state=idle waiting=0 waited=1m10s applied=3 newest=core.0001"}, false},
+			{100 * time.Second, free, nil, false}, {130 * time.Second, free, nil, false}, {160 * time.Second, free, nil, true},
+		},
+		"somebody waits, before there is a table": {
+			{10 * time.Second, held(2, 0, 0), []string{"waiting for the migration lock holder=7", "waiting=2 waited=10s"}, false},
+		},
+		"forgotten behind a pooler": {
+			{0, held(1, 5, time.Hour), []string{"waiting for the migration lock"}, false},
+			{3 * time.Minute, held(1, 5, time.Hour), []string{"hint=it has been idle for 1h0m0s", "pg_terminate_backend(7)"}, false},
+		},
+		"asked for but not answered": {
+			{time.Minute, held(0, 1, 0), []string{"migrating"}, false}, {2 * time.Minute, unasked, []string{"cannot look"}, false},
+			{5*time.Minute + 59*time.Second, unasked, []string{"cannot look"}, false}, {6 * time.Minute, unasked, []string{"cannot look"}, true},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := progress{begun: begun, answered: begun}
+			for i, m := range moves {
+				now := begun.Add(m.after)
+				got, done := p.note(m.seen(now), now)
+				if done != m.done || (got.event == "") != (len(m.says) == 0) {
+					t.Fatalf("move %d: %q, done %t", i, told(got), done)
+				}
+				for _, part := range m.says {
+					if !strings.Contains(told(got), part) {
+						t.Errorf("move %d: %q lacks %q", i, told(got), part)
+					}
+				}
+			}
+		})
+	}
+}
+
+// A session that is idle while migrations come in is the one that holds the lock for them.
+func TestAHolderIsNotForgottenWhileMigrationsComeIn(t *testing.T) {
+	begun := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	p := progress{begun: begun, answered: begun}
+	for i := range 20 {
+		now := begun.Add(time.Duration(i) * time.Minute)
+		l := look{held: true, holder: database.Holder{PID: 7, State: "idle", Active: begun.Add(-time.Hour)}, known: true, applied: database.Applied{Count: i}}
+		if got, _ := p.note(l, now); strings.Contains(told(got), "hint") {
+			t.Fatalf("minute %d: %s", i, told(got))
+		}
+	}
+}
