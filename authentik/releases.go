@@ -26,6 +26,8 @@ type Release struct {
 	DockerSocket string
 	// Unset are variables that must not reach any child.
 	Unset []string
+	// DataFiles are what its code opens below its root, beside the code itself.
+	DataFiles []DataFile
 }
 
 // Verb is one word that a container is started with.
@@ -133,7 +135,8 @@ func Releases() []Release {
 			DropsTo:        "authentik",
 			DockerSocket:   "/var/run/docker.sock",
 			// The Go server changes its directory to it (internal/config/config.go).
-			Unset: []string{"WORKSPACE_DIR"},
+			Unset:     []string{"WORKSPACE_DIR"},
+			DataFiles: dataFiles(),
 		},
 	}
 }
