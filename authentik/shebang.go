@@ -50,7 +50,7 @@ func (l shebangLine) viaEnv() string {
 	if len(words) > 0 && words[0] == "-S" {
 		words = words[1:]
 	}
-	if len(words) == 0 || strings.ContainsAny(words[0], "-=") {
+	if len(words) == 0 || strings.HasPrefix(words[0], "-") || strings.Contains(words[0], "=") {
 		return ""
 	}
 	return words[0]
