@@ -37,13 +37,11 @@ func (c ConsoleScript) checkIndex(file string, p python, text string) *ScriptErr
 		if strings.HasPrefix(strings.TrimSpace(line), "#") {
 			continue
 		}
-		taken := ""
-		if m := direct.FindStringSubmatch(line); m != nil {
-			taken = m[1]
-		} else if m := groups.FindStringSubmatch(line); m != nil {
-			taken = m[1]
-		} else {
-			taken = indexed(line, names)
+		taken := indexed(line, names)
+		for _, wrong := range []*regexp.Regexp{direct, groups} {
+			if m := wrong.FindStringSubmatch(line); m != nil {
+				taken = m[1]
+			}
 		}
 		if taken != "" {
 			return &ScriptError{

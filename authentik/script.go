@@ -92,9 +92,9 @@ func (c ConsoleScript) check(view View, file string, depth int) *ScriptError {
 	if depth > maxRewrites {
 		return &ScriptError{Fault: TooDeep, At: file, Cause: "is reached by too many scripts that are each other's interpreter", Remedy: "name a real program in the first line of the script"}
 	}
-	text, err := view.Read(file)
-	if err != nil || bytes.IndexByte(text[:min(len(text), shebangRoom)], 0) >= 0 {
-		return nil // not to be read, or a binary, such as a wrapper of makeBinaryWrapper
+	text, isText := readText(view, file)
+	if !isText {
+		return nil
 	}
 	line, err := shebang(text)
 	if err != nil {
@@ -107,6 +107,13 @@ func (c ConsoleScript) check(view View, file string, depth int) *ScriptError {
 		return e
 	}
 	return c.checkBody(view, file, line, string(text))
+}
+
+// readText reads what may be a script: not a binary, such as a wrapper of nixpkgs'
+// makeBinaryWrapper, and not what we may not read.
+func readText(view View, file string) ([]byte, bool) {
+	text, err := view.Read(file)
+	return text, err == nil && bytes.IndexByte(text[:min(len(text), shebangRoom)], 0) < 0
 }
 
 func (c ConsoleScript) checkInterpreter(view View, file string, line shebangLine, depth int) *ScriptError {

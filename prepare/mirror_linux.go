@@ -148,3 +148,12 @@ func filesBelow(dir, suffix string) (map[string][]byte, error) {
 	}
 	return files, walk(".", 0)
 }
+
+// storeOf gives the directory of a package store that a path lies in, as /nix/store or
+// /gnu/store, empty if in none.
+func storeOf(p string) string {
+	if before, _, ok := strings.Cut(p, "/store/"); ok {
+		return before + "/store"
+	}
+	return ""
+}

@@ -212,7 +212,9 @@ func TestMirrorIntoItselfByAnotherName(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := stamps(t, dir)
-	makeMirror(t, mirror(dir, other), Self())
+	if diff := cmp.Diff(MirrorReport{As: Self()}, makeMirror(t, mirror(dir, other), Self())); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
 	if diff := cmp.Diff(before, stamps(t, dir)); diff != "" {
 		t.Errorf("written to (-before +after):\n%s", diff)
 	}
@@ -269,6 +271,25 @@ func TestMirrorIsNotLedOutOfItsDirectory(t *testing.T) {
 	}
 }
 
+// A user has put a link to a directory of his own in place of what the mirror made.
+func TestMirrorWritesThroughNoLink(t *testing.T) {
+	dir := t.TempDir()
+	from, into := dir+"/store/a/blueprints", dir+"/blueprints"
+	put(t, from, builtins())
+	put(t, into, map[string]string{"custom/mine.yaml": "mine"})
+	makeMirror(t, mirror(from, into), Self())
+	if err := errors.Join(os.RemoveAll(into+"/system"), os.Symlink("custom", into+"/system")); err != nil {
+		t.Fatal(err)
+	}
+	r := makeMirror(t, mirror(from, into), Self())
+	if diff := cmp.Diff([]string{"system/bootstrap.yaml", "system/providers.yaml"}, r.Kept); diff != "" {
+		t.Errorf("kept (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(map[string]string{"mine.yaml": "mine"}, tree(t, into+"/custom")); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 func TestMirrorAsAnotherUser(t *testing.T) {
 	needRoot(t)
 	tests := []struct {
@@ -314,6 +335,24 @@ func TestMirrorAsAnotherUser(t *testing.T) {
 				t.Errorf("the children's user cannot read it: %v", err)
 			}
 		})
+	}
+}
+
+// A directory that cannot be written is no fault as long as all is there.
+func TestMirrorThatIsUpToDateNeedsNoRights(t *testing.T) {
+	needRoot(t)
+	dir := openDir(t)
+	put(t, dir+"/from", builtins())
+	makeMirror(t, mirror(dir+"/from", dir+"/into"), Self())
+	if err := os.Chmod(dir+"/into", 0o775); err != nil { // so that it is not for root to write
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(MirrorReport{Same: 5, As: nobody}, makeMirror(t, mirror(dir+"/from", dir+"/into"), nobody)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	put(t, dir+"/from", map[string]string{"default/a.yaml": "a 2"})
+	if _, err := mirror(dir+"/from", dir+"/into").Make(nobody); !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("got %v for a file that is older and cannot be written", err)
 	}
 }
 

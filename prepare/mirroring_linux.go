@@ -10,7 +10,6 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
-	"strings"
 )
 
 // mirroring is one run of a [Mirror].
@@ -120,15 +119,6 @@ func (w *mirroring) isOldLink(name string) bool {
 	return !exists(target) || store != "" && store == storeOf(target)
 }
 
-// storeOf gives the directory of a package store that a path lies in, as /nix/store or
-// /gnu/store, empty if in none.
-func storeOf(p string) string {
-	if before, _, ok := strings.Cut(p, "/store/"); ok {
-		return before + "/store"
-	}
-	return ""
-}
-
 // write puts files in place that are missing or are the mirror's own, older ones.
 func (w *mirroring) write() error {
 	for _, name := range slices.Sorted(maps.Keys(w.files)) {
@@ -162,10 +152,8 @@ const (
 )
 
 func (w *mirroring) state(name string, want []byte) state {
-	for at := path.Dir(name); at != "."; at = path.Dir(at) {
-		if info, err := w.root.Lstat(at); err == nil && !info.IsDir() {
-			return users
-		}
+	if w.isBlocked(path.Dir(name)) {
+		return users
 	}
 	info, err := w.root.Lstat(name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -185,6 +173,16 @@ func (w *mirroring) state(name string, want []byte) state {
 	default:
 		return users
 	}
+}
+
+// isBlocked tells whether something on the way to a directory is none, such as a link.
+func (w *mirroring) isBlocked(dir string) bool {
+	for ; dir != "."; dir = path.Dir(dir) {
+		if info, err := w.root.Lstat(dir); err == nil && !info.IsDir() {
+			return true
+		}
+	}
+	return false
 }
 
 // removeOld takes away what the image has no more, and directories that are empty then.
@@ -237,10 +235,4 @@ func (w *mirroring) replace(name string, content []byte) error {
 		_ = w.root.Remove(temp)
 	}
 	return err
-}
-
-// top is the first part of a relative name.
-func top(name string) string {
-	first, _, _ := strings.Cut(name, "/")
-	return first
 }

@@ -54,3 +54,9 @@ func sum(content []byte) string {
 	s := sha256.Sum256(content)
 	return hex.EncodeToString(s[:])
 }
+
+// top is the first part of a relative name.
+func top(name string) string {
+	first, _, _ := strings.Cut(name, "/")
+	return first
+}
