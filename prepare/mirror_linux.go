@@ -2,6 +2,7 @@ package prepare
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"maps"
 	"os"
@@ -46,19 +47,18 @@ type MirrorReport struct {
 
 // Make brings Into up to date: as id, or, where id may not write and the directory is
 // our own and nobody else's, as ourselves. A second run changes nothing. An error is an
-// [Error] about Into, or about From where that cannot be read; what was done before it
-// stays.
+// [Error] about Into, or says what of From cannot be read; what was done before it stays.
 func (m Mirror) Make(id Identity) (MirrorReport, error) {
 	from, err := os.Stat(m.From)
 	if err != nil {
-		return MirrorReport{}, m.error("read", m.From, id, err)
+		return MirrorReport{}, m.unreadable(err)
 	}
 	if into, err := os.Stat(m.Into); err == nil && os.SameFile(from, into) {
 		return MirrorReport{As: id}, nil
 	}
 	files, err := filesBelow(m.From, m.Suffix)
 	if err != nil {
-		return MirrorReport{}, m.error("read", m.From, id, err)
+		return MirrorReport{}, m.unreadable(err)
 	}
 	if !exists(m.Into) {
 		out := Dir{Path: m.Into, For: m.For, Mode: 0o755, Otherwise: m.Otherwise}.Make(id)
@@ -72,13 +72,13 @@ func (m Mirror) Make(id Identity) (MirrorReport, error) {
 		r, err = m.makeAs(self, files)
 	}
 	if err != nil {
-		return r, m.error(writeTo, m.Into, id, err)
+		return r, &Error{Op: writeTo, Path: m.Into, For: m.For, As: id, Otherwise: m.Otherwise, Err: err, Found: found(m.Into)}
 	}
 	return r, nil
 }
 
-func (m Mirror) error(op, at string, id Identity, err error) error {
-	return &Error{Op: op, Path: at, For: m.For, As: id, Otherwise: m.Otherwise, Err: err, Found: found(at)}
+func (m Mirror) unreadable(err error) error {
+	return fmt.Errorf("cannot read the image's own files in %s (%s): %w; the image is not complete", m.From, m.For, err)
 }
 
 // isOurs: nobody but us can change what is in the directory while we do.
