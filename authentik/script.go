@@ -68,6 +68,22 @@ func (e *ScriptError) Error() string {
 	return fmt.Sprintf("cannot run %s: %s%s; %s", e.Script, where, e.Cause, e.Remedy)
 }
 
+// ScriptNamed gives the file that a program's name means in a search path: the first that
+// may be run, or else the first that is there at all, even as a dead link, which a search
+// does not find (man 3 exec). Empty if there is none.
+func ScriptNamed(view View, name, searchPath string) string {
+	if file := search(view, name, searchPath); file != "" {
+		return file
+	}
+	for _, dir := range filepath.SplitList(searchPath) {
+		file := path.Join(dir, name)
+		if _, dead := deadLink(view, file); path.IsAbs(dir) && (dead || view.Exists(file)) {
+			return file
+		}
+	}
+	return ""
+}
+
 // Check says for sure why the script cannot run, nil if nothing is known against it. It
 // reads files and starts nothing; of a program that is no script it knows nothing.
 func (c ConsoleScript) Check(view View) *ScriptError {
@@ -133,7 +149,7 @@ func (c ConsoleScript) checkInterpreter(view View, file string, line shebangLine
 	if name == "" || strings.Contains(name, "/") || c.Env["PATH"] == "" {
 		return nil
 	}
-	if c.search(view, name) == "" {
+	if search(view, name, c.Env["PATH"]) == "" {
 		return fault("asks "+line.interpreter+" for "+name+", which is not in PATH="+c.Env["PATH"], "name the interpreter by its path")
 	}
 	return nil
@@ -151,9 +167,9 @@ func exists(view View, program string, fault func(cause, remedy string) *ScriptE
 	return nil
 }
 
-// search looks a program up in the script's PATH.
-func (c ConsoleScript) search(view View, name string) string {
-	for _, dir := range filepath.SplitList(c.Env["PATH"]) {
+// search looks for a program that may be run.
+func search(view View, name, searchPath string) string {
+	for _, dir := range filepath.SplitList(searchPath) {
 		file := path.Join(dir, name)
 		if path.IsAbs(dir) && view.Exists(file) && (view.Executable == nil || view.Executable(file)) {
 			return file
@@ -178,7 +194,7 @@ func (c ConsoleScript) checkBody(view View, file string, line shebangLine, text 
 	}
 	python := line.interpreter
 	if name := line.viaEnv(); name != "" {
-		python = c.search(view, path.Base(name))
+		python = search(view, path.Base(name), c.Env["PATH"])
 	}
 	if !isPython(python) {
 		return nil

@@ -142,6 +142,22 @@ func TestScriptByEnv(t *testing.T) {
 	}
 }
 
+func TestScriptNamed(t *testing.T) {
+	dir := t.TempDir()
+	link(t, "/nix/store/gone/bin/python3.14", dir+"/a/python")
+	searchPath := "relative:" + dir + "/a:" + dir + "/b"
+	if got := ScriptNamed(machine(), "python", searchPath); got != dir+"/a/python" {
+		t.Errorf("got %q, want the dead link", got)
+	}
+	write(t, dir+"/b/python", "#!/bin/true\n")
+	if got := ScriptNamed(machine(), "python", searchPath); got != dir+"/b/python" {
+		t.Errorf("got %q, want the one that can be run", got)
+	}
+	if got := ScriptNamed(machine(), "gunicorn", searchPath); got != "" {
+		t.Errorf("got %q for what is nowhere", got)
+	}
+}
+
 // As nixpkgs' makeWrapper writes it.
 func TestScriptBehindAWrapper(t *testing.T) {
 	dir := t.TempDir()
