@@ -71,6 +71,15 @@ type View struct {
 	Exists func(path string) bool
 	// Read gives the start of a file.
 	Read func(path string) ([]byte, error)
+
+	// What follows is for [ConsoleScript], [Release.MissingData] and [Release.NoBootstrap].
+
+	// Executable tells whether path leads to a file that may be run.
+	Executable func(path string) bool
+	// Readlink gives what a link holds, an error where there is none (man 2 readlink).
+	Readlink func(path string) (string, error)
+	// Names are the entries of a directory, none where it cannot be read.
+	Names func(dir string) []string
 }
 
 // Find gives the layout below the first root that holds one. A root that holds part

@@ -38,6 +38,8 @@ type Release struct {
 	Published time.Time
 	// MinimumPostgreSQL is the oldest major version that the release works with.
 	MinimumPostgreSQL int
+	// DataFiles are what its code opens below its root, beside the code itself.
+	DataFiles []DataFile
 }
 
 // Verb is one word that a container is started with.
@@ -160,6 +162,7 @@ func Releases() []Release {
 			Published: time.Date(2026, 2, 24, 0, 0, 0, 0, time.UTC),
 			// Django 5.2's (its release notes, "Dropped support for PostgreSQL 13").
 			MinimumPostgreSQL: 14,
+			DataFiles:         dataFiles(),
 		},
 	}
 }

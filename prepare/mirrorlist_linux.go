@@ -1,0 +1,62 @@
+package prepare
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"maps"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// mirrorList is the list of what a mirror wrote, in sha256sum's format. Its name begins
+// with a dot, as names do that nobody takes for content.
+const mirrorList = ".ak-init-mirror"
+
+// writeList writes the list, if it is not so already. With the old sums until the new
+// files are in place.
+func (w *mirroring) writeList(before string, withOld bool) error {
+	sums := map[string][]string{}
+	if withOld {
+		maps.Copy(sums, w.listed)
+	}
+	for name, content := range w.files {
+		if s := sum(content); !slices.Contains(sums[name], s) {
+			sums[name] = append(slices.Clone(sums[name]), s)
+		}
+	}
+	var text strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(sums)) {
+		for _, s := range sums[name] {
+			text.WriteString(s + "  " + name + "\n")
+		}
+	}
+	if text.String() == before {
+		return nil
+	}
+	return w.replace(mirrorList, []byte(text.String()))
+}
+
+// parseList reads the list, leaving out what is no path below its directory.
+func parseList(text string) map[string][]string {
+	listed := map[string][]string{}
+	for line := range strings.Lines(text) {
+		s, name, ok := strings.Cut(strings.TrimSuffix(line, "\n"), "  ")
+		if ok && filepath.IsLocal(name) && path.Clean(name) == name && name != "." {
+			listed[name] = append(listed[name], s)
+		}
+	}
+	return listed
+}
+
+func sum(content []byte) string {
+	s := sha256.Sum256(content)
+	return hex.EncodeToString(s[:])
+}
+
+// top is the first part of a relative name.
+func top(name string) string {
+	first, _, _ := strings.Cut(name, "/")
+	return first
+}
