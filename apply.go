@@ -23,6 +23,8 @@ type prepared struct {
 	made, given []string
 	// findings are what was wrong, and can be lived with or not.
 	findings []*finding
+	// done is what else was changed.
+	done []done
 }
 
 // slashTmp is made where it is missing: programs that know no TMPDIR want it.
@@ -33,7 +35,7 @@ type tempDirError struct{ error }
 
 // apply makes the plan true on this machine and tells all that is wrong with it at once.
 // Whatever it gives, what it made is to be undone or finished by the caller.
-func apply(p plan) (*prepared, error) {
+func apply(p plan, tell busy) (*prepared, error) {
 	r := &prepared{modeFiles: map[string]string{}}
 	if p.Command == "run" {
 		r.claimQuietly(p.Runtime)
@@ -57,6 +59,10 @@ func apply(p plan) (*prepared, error) {
 			r.removeStalePIDFile(s)
 		}
 	}
+	if err := refusalOf(r.findings, false); err != nil {
+		return r, err
+	}
+	r.tidy(p, tell)
 	if err := refusalOf(r.findings, false); err != nil {
 		return r, err
 	}

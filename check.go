@@ -1,10 +1,12 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -27,9 +29,12 @@ func runChecks(o options) report {
 	r.Findings = append(r.Findings, findingsOf(surveyErr)...)
 	if facts.layout.Root != "" {
 		plan, planErr := makePlan(o, facts)
-		r.Findings = append(r.Findings, findingsOf(merged(planErr))...)
+		r.Findings = append(r.Findings, findingsOf(planErr)...)
 		r.Findings = append(r.Findings, plan.Findings...)
-		r.Findings = append(r.Findings, lookAt(plan, facts.running)...)
+		if surveyErr == nil && planErr == nil { // else it is not known who would write where
+			r.Findings = slices.Concat(r.Findings, lookAt(plan, facts.running), lookThrough(plan))
+			r.Findings = append(r.Findings, askDatabase(o, facts, plan)...)
+		}
 	}
 	r.Findings = inOrder(r.Findings)
 	r.ExitCode = exitHealthy
@@ -45,19 +50,53 @@ func runChecks(o options) report {
 // lookAt makes the checks that apply makes by doing, without doing anything.
 func lookAt(p plan, running bool) []*finding {
 	var all []*finding
-	for _, d := range p.Directories {
-		out := d.Look(p.Identity)
+	for i, out := range prepare.LookAll(prepare.Bound, p.Directories, p.Identity) {
+		d := p.Directories[i]
+		s := wrong
 		switch {
-		case out.Fault != nil && out.Warning:
-			all = append(all, found("directories", warning, exitCannotWrite, out.Fault))
-		case out.Fault != nil:
-			all = append(all, found("directories", wrong, exitCannotWrite, out.Fault))
-		default:
+		case out.Fault == nil:
 			all = append(all, &finding{Check: "directories", State: fine, Found: d.Path + " (" + d.For + ") " + lookedAt(d, out)})
+			continue
+		case out.Warning:
+			s = warning
 		}
+		all = append(all, found("directories", s, exitCannotWrite, out.Fault))
 	}
-	if running || p.Runtime != "" && prepare.IsClaimed(p.Runtime) {
+	switch claimed := p.Runtime != "" && prepare.IsClaimed(p.Runtime); {
+	case running || claimed:
 		all = append(all, &finding{Check: "instance", State: fine, Found: "an ak-init runs here: " + p.Runtime + " is its own"})
+	case p.Runtime != "":
+		all = append(all, &finding{Check: "instance", State: fine, Found: "no other of its kind in " + p.TempDir.Path})
+	}
+	return all
+}
+
+// lookThrough looks at whole trees, and changes nothing.
+func lookThrough(p plan) []*finding {
+	var all []*finding
+	for _, t := range p.Trees {
+		ctx, cancel := context.WithTimeout(context.Background(), ownershipBound)
+		report := t.Own(ctx, p.Identity, prepare.FixNever, nil)
+		cancel()
+		r := prepared{}
+		r.owned(plan{Identity: p.Identity}, t, report)
+		all = append(all, r.findings...)
+		f := okay("%s (%s): %d entries looked at", t.Path, t.For, report.Looked)
+		switch {
+		case report.Looked == 0:
+			continue // it is not there
+		case t.ReadOnly || report.Wrong == 0:
+		case p.FixOwnership == prepare.FixNever:
+			f.State, f.Remedy = warning, "leave out --fix-ownership never"
+			f.Found += fmt.Sprintf(", %d of them belong to somebody else than the children, %s", report.Wrong, p.Identity)
+		default:
+			f.Found += fmt.Sprintf(", %d of them will be given to the children", report.Wrong)
+		}
+		f.Check = "ownership"
+		all = append(all, f)
+	}
+	if b := p.Blueprints; b != nil {
+		all = append(all, &finding{Check: "blueprints", State: fine, Found: "built-in ones are copied from " + b.From + " into " + b.Into})
 	}
 	return all
 }
@@ -69,8 +108,8 @@ func lookedAt(d prepare.Dir, out prepare.Outcome) string {
 		return "belongs to somebody else, and will be given to the children"
 	case len(out.Made) > 0:
 		return "will be made"
-	case d.IfThere && len(out.Made) == 0:
-		return "is right, or made when it is needed"
+	case d.IfThere:
+		return "can be written, or will be made when it is needed"
 	default:
 		return "can be written"
 	}

@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"strings"
+
+	"ak-init/authentik"
 )
 
 // installationChecks are about authentik itself, who runs it, and where it may write.
@@ -15,6 +17,16 @@ func installationChecks() []check {
 		{
 			id: "release", looks: "authentik's version, and whether ak-init knows what it expects",
 			goesWrong: "warning: an unknown one is taken for the newest known", judge: judgeRelease,
+		},
+		{
+			// Pain 29.
+			id: "data-files", looks: "what authentik opens below its root, beside its code",
+			goesWrong: "error 78 for what nothing works without, as far as the release is known, else warning", judge: judgeDataFiles,
+		},
+		{
+			// Pain 28.
+			id: "console-scripts", looks: "whether gunicorn and python can run at all: interpreter, entry points, modules",
+			goesWrong: "error 78: the server would start a broken gunicorn again for ever", judge: judgeScripts,
 		},
 		{
 			// Pain 17.
@@ -49,6 +61,44 @@ func judgeRelease(c circumstances) []*finding {
 		has = "is version " + f.layout.Version
 	}
 	return []*finding{warn("look for a newer ak-init", "authentik in %s %s, which ak-init does not know; it is taken for %s", f.layout.Root, has, f.release.Name)}
+}
+
+func judgeDataFiles(c circumstances) []*finding {
+	var all []*finding
+	for _, e := range c.facts.release.MissingData(c.facts.view, c.facts.layout) {
+		f := warn("", "%s", e)
+		if e.Needed && c.facts.releaseKnown {
+			f = bad(exitConfig, "", "%s", e)
+		}
+		f.Found, f.Remedy = e.What(), e.Remedy()
+		all = append(all, f)
+	}
+	if len(all) == 0 {
+		all = append(all, okay("complete"))
+	}
+	return all
+}
+
+func judgeScripts(c circumstances) []*finding {
+	names := []string{"python"}
+	if c.serves("server") {
+		names = append(names, "gunicorn")
+	}
+	var all []*finding
+	for _, name := range names {
+		file := authentik.ScriptNamed(c.facts.view, name, c.plan.env["PATH"])
+		if file == "" {
+			all = append(all, bad(exitConfig, "build the image with it", "%s: not found in PATH=%s", name, c.plan.env["PATH"]))
+			continue
+		}
+		script := authentik.ConsoleScript{Path: file, Env: c.plan.env}
+		if e := script.Check(c.facts.view); e != nil {
+			all = append(all, bad(exitConfig, e.Remedy, "%s", e.What()))
+			continue
+		}
+		all = append(all, okay("%s", file))
+	}
+	return all
 }
 
 func judgeIdentity(c circumstances) []*finding {

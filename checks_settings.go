@@ -184,6 +184,12 @@ func judgeBootstrap(c circumstances) []*finding {
 			all = append(all, warn("give the value itself", "%s: authentik takes no file:// and no env:// here, and would use these very words", name))
 		}
 	}
+	if c.serves("worker") {
+		if err := c.facts.release.NoBootstrap(c.facts.view, c.facts.settings.Text("blueprints_dir"), c.options.env); err != nil && c.plan.Blueprints == nil {
+			found, remedy, _ := strings.Cut(err.Error(), "; ")
+			all = append(all, warn(remedy, "%s", found))
+		}
+	}
 	if len(given) > 0 && c.options.command == "server" {
 		all = append(all, warn("set it for the worker, at its first start", "%s: only the worker applies it", strings.Join(given, ", ")))
 	}

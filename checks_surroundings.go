@@ -17,6 +17,10 @@ import (
 func surroundingChecks() []check {
 	return []check{
 		{
+			id: "file-systems", looks: "paths that do not answer within 5s, as on a file server that is gone",
+			goesWrong: "warning", judge: judgeHung,
+		},
+		{
 			// Pains 4, 5, 32.
 			id: "listen", looks: "every address that will be listened on, by binding it",
 			goesWrong: "error 78 for the server's HTTP address in use, not to be had, or no address; warning for the others, which authentik does without", judge: judgeListen,
@@ -37,6 +41,14 @@ func surroundingChecks() []check {
 			goesWrong: "warning: authentik wants UTC, and logins by OAuth and SAML fail with another zone", judge: judgeTimeZone,
 		},
 	}
+}
+
+func judgeHung(c circumstances) []*finding {
+	var all []*finding
+	for _, err := range c.facts.hung {
+		all = append(all, found("", warning, exitConfig, err))
+	}
+	return all
 }
 
 // judgeListen names what was tried, by service.

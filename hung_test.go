@@ -96,7 +96,7 @@ func TestHungSecretIsAWarning(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
 	dir := hungDir(s)
-	s.env = append(s.env, "AUTHENTIK_SECRET_KEY=file://"+dir+"/key", "AUTHENTIK_POSTGRESQL__PASSWORD=file://"+dir+"/password")
+	s.env = append(s.env, "AUTHENTIK_EMAIL__PASSWORD=file://"+dir+"/key", "AUTHENTIK_POSTGRESQL__PASSWORD=file://"+dir+"/password")
 	r := s.start("server")
 	r.awaitText(s, "cannot read "+dir+"/key: it does not answer within 5s")
 	s.awaitHealth(exitHealthy)

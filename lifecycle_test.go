@@ -443,7 +443,7 @@ func TestTempDirThatCannotBeWrittenAfterAll(t *testing.T) {
 			if err != nil || p.TempDir.Path != want {
 				t.Fatalf("planned %s, %v; want %s", p.TempDir.Path, err, want)
 			}
-			ready, err := apply(p)
+			ready, err := apply(p, nil)
 			ready.undo()
 			fault, isTempDir := errors.AsType[tempDirError](err)
 			if isTempDir != (want == s.tmpdir) {

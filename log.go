@@ -143,12 +143,20 @@ func (l *logger) prepared(p plan, r *prepared, strict bool) error {
 		l.Info("directory made", logs.Str("path", dir))
 	}
 	l.changed(p, r.given)
+	for _, d := range r.done {
+		l.Info(d.event, d.fields...)
+	}
 	for _, f := range all {
 		if f.State == warning {
 			l.Warn(oneLine(f), logs.Str("check", f.Check))
 		}
 	}
 	return nil
+}
+
+// busy says what takes so long before the start.
+func (l *logger) busy(what, path string, looked, changed int) {
+	l.Info("preparing takes a while", logs.Str("what", what), logs.Str("path", path), logs.Num("looked", looked), logs.Num("changed", changed))
 }
 
 // changed says which directories have another owner now, which nothing undoes.

@@ -77,14 +77,20 @@ func start(opts options, caught *supervise.Signals, log *logger, stdout *os.File
 	failed := map[string]error{}
 	for {
 		plan, err := prospect(opts, failed)
-		if err != nil {
-			return 0, err
-		}
-		if opts.dryRun {
+		if opts.dryRun && err == nil {
 			supervise.WriteFromBackground()
 			return 0, show(plan, opts.output, stdout)
 		}
-		ready, err := apply(plan)
+		if err == nil && refusalOf(plan.Findings, false) != nil {
+			err = refusalOf(lookAt(plan, false), false) // all at once, not one at each start
+		}
+		if err := merged(refusalOf(plan.Findings, false), err); err != nil {
+			return 0, err
+		}
+		ready, err := apply(plan, func(what, path string, looked, changed int) bool {
+			log.busy(what, path, looked, changed)
+			return !caught.Stopping()
+		})
 		if err == nil {
 			err = log.prepared(plan, ready, opts.strict)
 		}
@@ -101,14 +107,14 @@ func start(opts options, caught *supervise.Signals, log *logger, stdout *os.File
 	}
 }
 
-// prospect makes the plan, and tells all that is wrong with it at once.
+// prospect looks around and makes the plan, as far as it can be made.
 func prospect(o options, failed map[string]error) (plan, error) {
 	facts, surveyErr := survey(o, failed)
 	if surveyErr != nil && facts.layout.Root == "" {
 		return plan{}, surveyErr
 	}
 	plan, planErr := makePlan(o, facts)
-	return plan, merged(surveyErr, planErr, refusalOf(plan.Findings, false))
+	return plan, merged(surveyErr, planErr)
 }
 
 // guard is what this program is beside another ak-init, to end its children should it be

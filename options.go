@@ -29,19 +29,19 @@ type options struct {
 	// args are the words behind the command, those behind "--" included.
 	args []string
 
-	root, tmpdir, user          string
-	envFiles                    []string
-	grace, stopDelay            time.Duration
-	logFormat, logLevel, output string
-	dryRun, strict, signalGroup bool
-	warnOnReap, watch           bool
-	rewrite                     map[syscall.Signal]syscall.Signal
-	restart                     string
-	restartLimit                int
-	successExit                 []int
-	waitDatabase                time.Duration
-	migrate                     string
-	question                    health.Question
+	root, tmpdir, user, fixOwnership string
+	envFiles                         []string
+	grace, stopDelay                 time.Duration
+	logFormat, logLevel, output      string
+	dryRun, strict, signalGroup      bool
+	warnOnReap, watch                bool
+	rewrite                          map[syscall.Signal]syscall.Signal
+	restart                          string
+	restartLimit                     int
+	successExit                      []int
+	waitDatabase                     time.Duration
+	migrate                          string
+	question                         health.Question
 
 	// env is the environment that children start from: env files below the real one.
 	env map[string]string
@@ -65,7 +65,7 @@ Usage:
   ak-init migrate                             migrate the database and end
   ak-init run [--] PROGRAM [ARG...]           run any program as its init, as tini does
   ak-init bash | manage [ARG...]              a shell, or a management command
-  ak-init check [server|worker|all]           look at everything a start needs, change nothing
+  ak-init check [server|worker|all|migrate]   look at everything a start needs, change nothing
   ak-init healthcheck [server|worker|run]     ask how it is: exit code 0 or 1
   ak-init status                              phase, services, restarts and memory
   ak-init version | help
@@ -87,6 +87,7 @@ func flagSet(o *options) *pflag.FlagSet {
 	fs.StringVar(&o.tmpdir, "tmpdir", "", "temporary `DIR` for every child (default: first usable of $TMPDIR, /dev/shm, /tmp, /var/tmp, $XDG_RUNTIME_DIR)")
 	fs.StringArrayVar(&o.envFiles, "env-file", nil, "read more environment from `FILE`; can be given again")
 	fs.StringVar(&o.user, "user", "", "children run as `NAME|UID[:GID]` (default: authentik for a worker started by root)")
+	fs.StringVar(&o.fixOwnership, "fix-ownership", string(prepare.FixWrong), "root gives files to the children: `never|wrong|always`, wrong is those that belong to somebody else")
 	fs.DurationVar(&o.grace, "grace-period", 25*time.Second, "from the first stop signal to SIGKILL")
 	fs.DurationVar(&o.stopDelay, "stop-delay", 0, "go on serving, but not ready, before the stop begins")
 	fs.BoolVar(&o.signalGroup, "signal-group", false, "signals go to the child's whole process group")
@@ -334,8 +335,8 @@ func (o *options) commandFaults() []error {
 		if len(o.args) == 0 {
 			o.args = []string{"all"}
 		}
-		if len(o.args) > 1 || !slices.Contains([]string{"server", "worker", "all"}, o.args[0]) {
-			return []error{fmt.Errorf("check takes server, worker, all or nothing, not %q", words)}
+		if len(o.args) > 1 || !slices.Contains([]string{"server", "worker", "all", "migrate"}, o.args[0]) {
+			return []error{fmt.Errorf("check takes server, worker, all, migrate or nothing, not %q", words)}
 		}
 	case "run":
 		if len(o.args) == 0 || o.args[0] == "" {
@@ -383,6 +384,7 @@ func (o *options) flagFaults() (faults []error) {
 	oneOf("log-format", o.logFormat, "auto", "json", "console")
 	oneOf("log-level", o.logLevel, "debug", "info", "warning", "error")
 	oneOf("output", o.output, "text", "json")
+	oneOf("fix-ownership", o.fixOwnership, string(prepare.FixNever), string(prepare.FixWrong), string(prepare.FixAlways))
 	oneOf("restart", o.restart, string(supervise.Never), string(supervise.OnFailure), string(supervise.Always))
 	oneOf("migrate", o.migrate, migrateAuto, migrateBefore, migrateNever)
 	if o.waitDatabase < 0 {

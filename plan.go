@@ -23,7 +23,14 @@ type plan struct {
 	Directories []prepare.Dir `json:"directories"`
 	// Database is who waits for PostgreSQL.
 	Database databasePlan `json:"database,omitzero"`
-	Steps    []process    `json:"steps"`
+	// Leftovers are what earlier runs leave behind, and is removed.
+	Leftovers []prepare.Stale `json:"leftovers,omitempty"`
+	// Trees are directories whose whole content the children must own, or be able to read.
+	Trees        []prepare.Tree `json:"trees,omitempty"`
+	FixOwnership prepare.Fix    `json:"fix_ownership,omitempty"`
+	// Blueprints are copied into where they are looked for; nil: they lie there.
+	Blueprints *prepare.Mirror `json:"blueprints,omitempty"`
+	Steps      []process       `json:"steps"`
 	// Services are started in this order and stopped in the reverse one.
 	Services []servicePlan `json:"services"`
 	// Runtime is ak-init's own directory, and Socket its socket in there, by which it is
@@ -149,6 +156,9 @@ func makePlan(o options, f facts) (plan, error) {
 	var tempDirErr error
 	if len(f.tempDirs) > 0 { // else the survey has said why there is none
 		p.TempDir, p.tempDirWarnings, tempDirErr = chooseTempDir(f.tempDirs)
+		if tempDirErr != nil {
+			p.TempDir = tempDir{}
+		}
 	}
 	p.openFiles = raisedOpenFiles(f.openFiles, f.openFilesMax)
 	p.environment(o, f)
@@ -160,7 +170,10 @@ func makePlan(o options, f facts) (plan, error) {
 		planIt = p.planAll
 	}
 	err := merged(tempDirErr, planIt(o, f))
-	p.Findings = judge(circumstances{o, f, &p})
+	if verb, _ := f.release.Verb(o.command); !verb.Interactive { // who looks for a fault must get in
+		p.planTidying(o, f)
+		p.Findings = judge(circumstances{o, f, &p})
+	}
 	return p, err
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 	"testing"
@@ -25,6 +26,10 @@ func somewhere() facts {
 		config:   authentik.Settings{}.Config("/"),
 		tempDirs: []tempDir{{Path: "/dev/shm", Origin: originEnvironment}},
 		find:     func(name, _ string) (string, error) { return "/found/" + name, nil },
+		view: authentik.View{
+			Exists: func(string) bool { return true },
+			Read:   func(string) ([]byte, error) { return nil, fs.ErrPermission },
+		},
 	}
 }
 

@@ -44,6 +44,8 @@ type facts struct {
 	find     finder
 	// databaseProgram is ak-init-database beside ak-init, empty where it is not.
 	databaseProgram string
+	// view is how authentik's files are looked at.
+	view authentik.View
 	// hung are paths that did not answer.
 	hung []error
 }
@@ -128,7 +130,10 @@ func (f *facts) surveyLayout(o options, reader *prepare.Reader) error {
 	} else if abs, err := filepath.Abs(o.root); err == nil {
 		roots = []string{abs}
 	}
-	layout, err := authentik.Find(authentik.View{Exists: reader.Exists, Read: reader.Read}, roots)
+	f.view = authentik.View{
+		Exists: reader.Exists, Read: reader.Read, Names: reader.Names, Readlink: reader.Readlink, Executable: reader.IsExecutable,
+	}
+	layout, err := authentik.Find(f.view, roots)
 	if err != nil {
 		err = fmt.Errorf("%w; give the root that holds it by --root", err)
 		return failed("layout", exitConfig, append(reader.Faults(), err)...)

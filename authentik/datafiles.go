@@ -82,12 +82,19 @@ type DataError struct {
 	Link string
 }
 
-func (e *DataError) Error() string {
-	s := fmt.Sprintf("%s is missing, which %s opens: without it %s; ", path.Join(e.Root, e.Path), e.Reader, e.Without)
+func (e *DataError) Error() string { return e.What() + "; " + e.Remedy() }
+
+// What is the error without what to do about it.
+func (e *DataError) What() string {
+	return fmt.Sprintf("%s is missing, which %s opens: without it %s", path.Join(e.Root, e.Path), e.Reader, e.Without)
+}
+
+// Remedy is what to do about it.
+func (e *DataError) Remedy() string {
 	if e.Elsewhere != "" {
-		return s + fmt.Sprintf("the build of this image should link %s to %s", e.Link, e.Elsewhere)
+		return fmt.Sprintf("the build of this image should link %s to %s", e.Link, e.Elsewhere)
 	}
-	return s + "the build of this image should put it there, from authentik's source of the same version"
+	return "the build of this image should put it there, from authentik's source of the same version"
 }
 
 // MissingData gives what a release's code will not find below the root of a layout. It

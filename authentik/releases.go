@@ -64,6 +64,9 @@ type Verb struct {
 	// the mode file; the pid file is written by the service, on whose command line it
 	// stands.
 	ModeFile, PIDFile string
+	// Sockets and StalePIDFiles are patterns (path.Match) of names in TMPDIR that an earlier
+	// run may leave behind.
+	Sockets, StalePIDFiles []string
 	// Drain is the word by which helpers that must end first are known.
 	Drain string
 	// Live and Ready are paths below web.path that answer at listen.http.
@@ -117,6 +120,10 @@ func Releases() []Release {
 				Name:     "server",
 				Program:  "authentik",
 				ModeFile: "authentik-mode",
+				// gunicorn's socket and pid files; a reload has a second one
+				// (internal/gounicorn/gounicorn.go, internal/web/web.go).
+				Sockets:       []string{"authentik-core.sock"},
+				StalePIDFiles: []string{"authentik-gunicorn.*.pid", "authentik-gunicorn.*.pid.2"},
 				// The Go process ends at once on TERM and cuts what it proxies; gunicorn must
 				// have finished before (internal/web/web.go, cmd/server/server.go).
 				Drain: "gunicorn",

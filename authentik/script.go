@@ -57,7 +57,10 @@ type ScriptError struct {
 	Cause, Remedy string
 }
 
-func (e *ScriptError) Error() string {
+func (e *ScriptError) Error() string { return e.What() + "; " + e.Remedy }
+
+// What is the error without what to do about it.
+func (e *ScriptError) What() string {
 	where := ""
 	if e.At != e.Script {
 		where = e.At + ": "
@@ -65,7 +68,7 @@ func (e *ScriptError) Error() string {
 	if e.Line > 0 {
 		where += fmt.Sprintf("line %d ", e.Line)
 	}
-	return fmt.Sprintf("cannot run %s: %s%s; %s", e.Script, where, e.Cause, e.Remedy)
+	return fmt.Sprintf("cannot run %s: %s%s", e.Script, where, e.Cause)
 }
 
 // ScriptNamed gives the file that a program's name means in a search path: the first that

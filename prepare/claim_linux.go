@@ -72,8 +72,14 @@ func claim(lock *os.File, dir string) error {
 	return err
 }
 
-// IsClaimed tells whether somebody alive holds dir.
+// IsClaimed tells whether somebody alive holds dir. One that does not answer within [Bound]
+// is nobody's.
 func IsClaimed(dir string) bool {
+	claimed, _ := Within(Bound, dir, func() (bool, error) { return isClaimed(dir), nil })
+	return claimed
+}
+
+func isClaimed(dir string) bool {
 	lock, err := os.OpenFile(dir, unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return false

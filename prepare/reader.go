@@ -51,6 +51,28 @@ func (r *Reader) Glob(pattern string) []string {
 	})
 }
 
+// Names gives the names in a directory. One that cannot be listed has none.
+func (r *Reader) Names(dir string) []string {
+	return quietly(r, Error{Op: "list", Path: dir}, func() ([]string, error) {
+		entries, err := os.ReadDir(dir)
+		var names []string
+		for _, e := range entries {
+			names = append(names, e.Name())
+		}
+		return names, err
+	})
+}
+
+// Readlink gives what a link holds.
+func (r *Reader) Readlink(path string) (string, error) {
+	return look(r, Error{Op: "read", Path: path}, func() (string, error) { return os.Readlink(path) })
+}
+
+// IsExecutable tells whether a file may be a program.
+func (r *Reader) IsExecutable(path string) bool {
+	return quietly(r, Error{Op: "look at", Path: path}, func() (bool, error) { return executable(path) == nil, nil })
+}
+
 // Read is [ReadSmall].
 func (r *Reader) Read(path string) ([]byte, error) {
 	raw, err := look(r, Error{Op: "read", Path: path}, func() ([]byte, error) { return readSmall(path) })

@@ -32,6 +32,9 @@ func metricFile(name string) bool {
 
 func digits(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
 
+// ErrAlive is for a socket that somebody listens on.
+var ErrAlive = errors.New("another authentik runs with this TMPDIR; give each its own")
+
 // socket removes one that nobody listens on: connecting is refused then (man 7 unix).
 func (w *sweeping) socket(name string, st *unix.Stat_t) {
 	if st.Mode&unix.S_IFMT != unix.S_IFSOCK {
@@ -42,7 +45,7 @@ func (w *sweeping) socket(name string, st *unix.Stat_t) {
 		w.remove(name, st)
 	case unix.ENOENT:
 	case nil, unix.EAGAIN, unix.EPROTOTYPE: // it listens; its queue is full; it is of another type
-		w.keep("%s answers: another authentik runs with this TMPDIR; give each its own", w.pathOf(name))
+		w.keep("%s answers: %w", w.pathOf(name), ErrAlive)
 	default:
 		w.keep("cannot tell whether anybody listens on %s: %w; it is owned by %d:%d; we are %s", w.pathOf(name), err, st.Uid, st.Gid, Self())
 	}

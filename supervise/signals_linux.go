@@ -107,6 +107,9 @@ func (s *Signals) catchRest() {
 	}
 }
 
+// Stopping tells whether a stop signal has come that nobody has acted upon.
+func (s *Signals) Stopping() bool { return len(s.stop) > 0 }
+
 // unblocked runs f on a thread that blocks no signal. What else is blocked would come to
 // that thread meanwhile, and be dropped by Go's runtime, which nobody has asked for it: so
 // os/signal is, for as long as it lasts.

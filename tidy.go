@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"path"
+	"path/filepath"
+	"time"
+
+	"ak-init/logs"
+	"ak-init/prepare"
+)
+
+// Bounds of what may take long: a sweep is some system calls a file, ownership is all files
+// that were ever uploaded, and may lie on a file server.
+const (
+	sweepBound     = 10 * time.Second
+	ownershipBound = 5 * time.Minute
+)
+
+// done is a change that was made, for the log.
+type done struct {
+	event  string
+	fields []logs.Field
+}
+
+// busy is told every two seconds what takes so long, and says whether to go on.
+type busy func(what, path string, looked, changed int) bool
+
+// planTidying says what of earlier runs is removed, whose ownership is put right, and which
+// blueprints are copied.
+func (p *plan) planTidying(o options, f facts) {
+	for _, s := range p.Services {
+		verb, _ := f.release.Verb(s.Name)
+		dir, metrics := p.TempDir.Path, p.env[metricsDir]
+		for _, v := range s.Environment { // one of its own
+			switch v.Name {
+			case "TMPDIR":
+				dir = v.Value
+			case metricsDir:
+				metrics = v.Value
+			}
+		}
+		p.Leftovers = append(p.Leftovers, prepare.Stale{Dir: dir, Sockets: verb.Sockets, PIDFiles: verb.StalePIDFiles, Metrics: metrics})
+		if p.drops {
+			p.Trees = append(p.Trees, prepare.Tree{Path: metrics, For: "metric files"})
+		}
+	}
+	if p.drops {
+		for _, d := range f.config.DataDirs {
+			if !d.IfThere {
+				p.Trees = append(p.Trees, prepare.Tree{Path: d.Path, For: "uploads"})
+			}
+		}
+	}
+	p.FixOwnership = prepare.Fix(o.fixOwnership)
+	if o.command == "server" {
+		return // it reads neither
+	}
+	if dir := f.settings.Text("cert_discovery_dir"); filepath.IsAbs(dir) {
+		p.Trees = append(p.Trees, prepare.Tree{Path: dir, For: "certificates", ReadOnly: true})
+	}
+	// Elsewhere somebody may have pointed the directory away on purpose.
+	if dir := f.settings.Text("blueprints_dir"); f.layout.Kind == "nix" && filepath.IsAbs(dir) {
+		p.Blueprints = &prepare.Mirror{
+			From: path.Join(f.layout.Root, "blueprints"), Into: dir, Suffix: ".yaml", For: "built-in blueprints",
+			Otherwise: "set AUTHENTIK_BLUEPRINTS_DIR to another one",
+		}
+	}
+}
+
+// tidy does what was planned. What it cannot do is no reason not to start, but for a socket
+// that is somebody's: to start would take it away from him.
+func (r *prepared) tidy(p plan, tell busy) {
+	if r.claim != nil {
+		r.sweep(p)
+	}
+	for _, tree := range p.Trees {
+		ctx, cancel := context.WithTimeout(context.Background(), ownershipBound)
+		report := tree.Own(ctx, p.Identity, p.FixOwnership, func(looked, changed int) {
+			if !tell("looking through "+tree.For, tree.Path, looked, changed) {
+				cancel()
+			}
+		})
+		cancel()
+		r.owned(p, tree, report)
+	}
+	if p.Blueprints != nil {
+		r.mirror(p)
+	}
+}
+
+func (r *prepared) sweep(p plan) {
+	ctx, cancel := context.WithTimeout(context.Background(), sweepBound)
+	defer cancel()
+	alone := !othersIn(p.TempDir.Path, p.Runtime)
+	for _, stale := range p.Leftovers {
+		swept := stale.Sweep(ctx, p.Identity, alone)
+		for _, err := range swept.Kept {
+			s := warning
+			if errors.Is(err, prepare.ErrAlive) {
+				s = wrong
+			}
+			r.note("leftovers", s, exitConfig, err)
+		}
+		if swept.Count > 0 {
+			r.did("removed what an earlier run left", logs.Str("path", stale.Dir), logs.Num("files", swept.Count), logs.Num("bytes", swept.Bytes))
+		}
+	}
+}
+
+// othersIn tells whether another live ak-init has its directory in this TMPDIR.
+func othersIn(tmpdir, own string) bool {
+	dirs, _ := filepath.Glob(path.Join(tmpdir, "ak-init-*")) // the pattern is sound, unless TMPDIR has a bracket in it
+	for _, dir := range dirs {
+		if dir != own && prepare.IsClaimed(dir) {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *prepared) did(event string, fields ...logs.Field) {
+	r.done = append(r.done, done{event, fields})
+}
+
+// owned notes what came of a tree.
+func (r *prepared) owned(p plan, t prepare.Tree, report prepare.OwnerReport) {
+	for _, err := range report.First {
+		r.note("ownership", warning, exitCannotWrite, err)
+	}
+	if report.GaveUp {
+		f := warn("look for a file server that hangs, or set --fix-ownership never", "%s (%s): not all of it could be looked through in %s", t.Path, t.For, report.Took.Round(time.Second))
+		f.Check = "ownership"
+		r.findings = append(r.findings, f)
+	}
+	if p.FixOwnership == prepare.FixNever && report.Wrong > 0 && !t.ReadOnly {
+		f := warn("leave out --fix-ownership never", "%s (%s): %d of %d entries belong to somebody else than the children, %s", t.Path, t.For, report.Wrong, report.Looked, p.Identity)
+		f.Check = "ownership"
+		r.findings = append(r.findings, f)
+	}
+	if report.Changed > 0 {
+		r.did("ownership put right", logs.Str("path", t.Path), logs.Num("looked", report.Looked), logs.Num("changed", report.Changed), logs.Dur("took", report.Took))
+	}
+}
+
+func (r *prepared) mirror(p plan) {
+	report, err := p.Blueprints.Make(p.Identity)
+	if err != nil {
+		r.note("blueprints", warning, exitCannotWrite, err)
+	}
+	if len(report.Written)+len(report.Removed) > 0 {
+		r.did("built-in blueprints copied", logs.Str("path", p.Blueprints.Into),
+			logs.Num("written", len(report.Written)), logs.Num("removed", len(report.Removed)), logs.Num("kept", len(report.Kept)))
+	}
+}
