@@ -25,16 +25,10 @@ type report struct {
 func runChecks(o options) report {
 	r := report{Command: o.args[0], Findings: []*finding{}}
 	o.command, o.args = r.Command, nil
-	facts, surveyErr := survey(o, nil)
-	r.Findings = append(r.Findings, findingsOf(surveyErr)...)
-	if facts.layout.Root != "" {
-		plan, planErr := makePlan(o, facts)
-		r.Findings = append(r.Findings, findingsOf(planErr)...)
-		r.Findings = append(r.Findings, plan.Findings...)
-		if surveyErr == nil && planErr == nil { // else it is not known who would write where
-			r.Findings = slices.Concat(r.Findings, lookAt(plan, facts.running), lookThrough(plan))
-			r.Findings = append(r.Findings, askDatabase(o, facts, plan)...)
-		}
+	v := prepare.Patiently(prepare.Bound, func(reader *prepare.Reader) prospects { return lookAhead(o, nil, reader) })
+	r.Findings = slices.Concat(findingsOf(v.err), v.plan.Findings)
+	if v.err == nil { // else it is not known who would write where
+		r.Findings = slices.Concat(r.Findings, lookAt(v.plan, v.facts.running), lookThrough(v.plan), askDatabase(o, v.facts, v.plan))
 	}
 	r.Findings = inOrder(r.Findings)
 	r.ExitCode = exitHealthy

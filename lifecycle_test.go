@@ -14,6 +14,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"ak-init/testdata/standin/layout"
+
+	"ak-init/prepare"
 )
 
 func TestServerFromStartToStop(t *testing.T) {
@@ -437,7 +439,7 @@ func TestTempDirThatCannotBeWrittenAfterAll(t *testing.T) {
 		s.must(err)
 		failed := map[string]error{"/dev/shm": errors.New("x"), "/tmp": errors.New("x"), "/var/tmp": errors.New("x")}
 		for _, want := range []string{s.tmpdir, next} {
-			f, err := survey(o, failed)
+			f, err := survey(o, failed, prepare.NewReader(prepare.Bound))
 			s.must(err)
 			p, err := makePlan(o, f)
 			if err != nil || p.TempDir.Path != want {

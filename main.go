@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"ak-init/logs"
+	"ak-init/prepare"
 	"ak-init/supervise"
 )
 
@@ -76,7 +77,8 @@ func tell(o options, caught *supervise.Signals, stdout *os.File) error {
 func start(opts options, caught *supervise.Signals, log *logger, stdout *os.File) (int, error) {
 	failed := map[string]error{}
 	for {
-		plan, err := prospect(opts, failed)
+		ahead := prepare.Patiently(prepare.Bound, func(r *prepare.Reader) prospects { return lookAhead(opts, failed, r) })
+		plan, err := ahead.plan, ahead.err
 		if opts.dryRun && err == nil {
 			supervise.WriteFromBackground()
 			return 0, show(plan, opts.output, stdout)
@@ -107,14 +109,21 @@ func start(opts options, caught *supervise.Signals, log *logger, stdout *os.File
 	}
 }
 
-// prospect looks around and makes the plan, as far as it can be made.
-func prospect(o options, failed map[string]error) (plan, error) {
-	facts, surveyErr := survey(o, failed)
-	if surveyErr != nil && facts.layout.Root == "" {
-		return plan{}, surveyErr
+// prospects are what a survey has found and what is planned by it, as far as both could be
+// made; err is why not all of it.
+type prospects struct {
+	facts facts
+	plan  plan
+	err   error
+}
+
+func lookAhead(o options, failed map[string]error, reader *prepare.Reader) prospects {
+	facts, surveyErr := survey(o, failed, reader)
+	if facts.layout.Root == "" && surveyErr != nil {
+		return prospects{facts: facts, err: surveyErr}
 	}
 	plan, planErr := makePlan(o, facts)
-	return plan, merged(surveyErr, planErr)
+	return prospects{facts, plan, merged(surveyErr, planErr)}
 }
 
 // guard is what this program is beside another ak-init, to end its children should it be

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -75,8 +74,7 @@ const (
 // survey looks and changes nothing. failed are directories that could not be written
 // after all. Where it finds a fault it looks on as far as that makes sense: facts without a
 // layout are of no use, others are.
-func survey(o options, failed map[string]error) (facts, error) {
-	reader := prepare.NewReader(prepare.Bound)
+func survey(o options, failed map[string]error, reader *prepare.Reader) (facts, error) {
 	f := facts{self: prepare.Self(), find: reader.Executable, releaseKnown: true}
 	ofAuthentik := o.command != "run"
 	if ofAuthentik {
@@ -109,8 +107,8 @@ func (f *facts) surveyTempDirs(o options, failed map[string]error, reader *prepa
 		}
 		f.tempDirs = append(f.tempDirs, c)
 		if c.unusable == nil {
-			f.room, _ = prepare.Room(c.Path) // what is still to be made has none
-			break                            // the rest is looked at when writing there fails after all
+			f.room, _ = reader.Room(c.Path) // what is still to be made has none
+			break                           // the rest is looked at when writing there fails after all
 		}
 	}
 	return err
@@ -124,14 +122,14 @@ func readSettings(o options, root string, reader *prepare.Reader) (authentik.Set
 func (f *facts) surveyLayout(o options, reader *prepare.Reader) error {
 	roots := []string{o.root}
 	if o.root == "" {
-		// One that is gone, or does not answer, holds no authentik.
-		workingDir, _ := prepare.Within(prepare.Bound, "the working directory", os.Getwd)
-		roots = authentik.Roots(workingDir, o.env["PATH"])
+		roots = authentik.Roots(reader.WorkingDir(), o.env["PATH"])
 	} else if abs, err := filepath.Abs(o.root); err == nil {
 		roots = []string{abs}
 	}
 	f.view = authentik.View{
-		Exists: reader.Exists, Read: reader.Read, Names: reader.Names, Readlink: reader.Readlink, Executable: reader.IsExecutable,
+		Exists: reader.Exists, Read: reader.Read,
+		Head:  func(path string) ([]byte, error) { return reader.Head(path, authentik.HeadSize) },
+		Names: reader.Names, Readlink: reader.Readlink, Executable: reader.IsExecutable,
 	}
 	layout, err := authentik.Find(f.view, roots)
 	if err != nil {

@@ -74,6 +74,9 @@ type View struct {
 
 	// What follows is for [ConsoleScript], [Release.MissingData] and [Release.NoBootstrap].
 
+	// Head gives the first bytes of a file, [HeadSize] at most: enough to tell a script from a
+	// binary, which is not read whole. Nil: all files are.
+	Head func(path string) ([]byte, error)
 	// Executable tells whether path leads to a file that may be run.
 	Executable func(path string) bool
 	// Readlink gives what a link holds, an error where there is none (man 2 readlink).

@@ -87,34 +87,57 @@ func guarded(text string) bool {
 // checkModules finds a package that the script imports before all else and that its
 // Python has not.
 func (c ConsoleScript) checkModules(view View, file string, p python, text string) *ScriptError {
-	if !p.closed(view, c.Env) || strings.Contains(text, "sys.path") || strings.Contains(text, "site.") {
-		return nil
-	}
-	// As pip, uv and older setuptools write it, at the start of a line: what is inside a
-	// try is indented.
-	from := regexp.MustCompile(`^from (\w+)(?:\.\w+)* import (\w+)\s*$`)
 	number := 0
 	for line := range strings.Lines(text) {
 		number++
-		m := from.FindStringSubmatch(line)
-		if m == nil || !strings.Contains(text, m[2]+"(") || p.has(view, m[1]) {
+		module, name, ok := imported(line)
+		if !ok || !strings.Contains(text, name+"(") || view.Exists(path.Join(p.site, module)) {
+			continue
+		}
+		// To list whole directories is for those that are suspect already.
+		if !p.closed(view, c.Env) || strings.Contains(text, "sys.path") || strings.Contains(text, "site.") {
+			return nil
+		}
+		if p.has(view, module) {
 			continue
 		}
 		remedy := "install it there"
-		if m[1] == "pkg_resources" {
+		if module == "pkg_resources" {
 			remedy = "it is part of setuptools before 82; install the package anew with pip or uv, whose scripts do without"
 		}
 		return &ScriptError{
 			Fault: NoModule, At: file, Line: number,
-			Cause: fmt.Sprintf("imports %s, which is not in %s", m[1], p.site), Remedy: remedy,
+			Cause: fmt.Sprintf("imports %s, which is not in %s", module, p.site), Remedy: remedy,
 		}
 	}
 	return nil
 }
 
+// imported takes "from MODULE.more import NAME" apart, as pip, uv and older setuptools write
+// it, at the start of a line: what is inside a try is indented.
+func imported(line string) (module, name string, ok bool) {
+	words := strings.Fields(line)
+	if !strings.HasPrefix(line, "from ") || len(words) != 4 || words[2] != "import" {
+		return "", "", false
+	}
+	module, _, _ = strings.Cut(words[1], ".")
+	name = words[3]
+	return module, name, isWord(module) && isWord(name)
+}
+
+// isWord tells whether a text is one of Python's names, as far as ASCII has them.
+func isWord(text string) bool {
+	return text != "" && !strings.ContainsFunc(text, func(r rune) bool {
+		return r != '_' && (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z')
+	})
+}
+
 // execPython gives the Python that a script runs which is shell and Python at once: its
 // second line is ”'exec' /path/python "$0" "$@". Empty if it is none or not written out.
 func execPython(text string) string {
+	if !strings.Contains(text, "'''exec' ") {
+		return ""
+	}
 	m := regexp.MustCompile(`^#![^\n]*\n'''exec' "?(/[^"$\n]*?)"? "\$0" "\$@"\n`).FindStringSubmatch(text)
 	if m == nil {
 		return ""

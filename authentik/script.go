@@ -131,8 +131,14 @@ func (c ConsoleScript) check(view View, file string, depth int) *ScriptError {
 // readText reads what may be a script: not a binary, such as a wrapper of nixpkgs'
 // makeBinaryWrapper, and not what we may not read.
 func readText(view View, file string) ([]byte, bool) {
+	isText := func(text []byte) bool { return bytes.IndexByte(text[:min(len(text), HeadSize)], 0) < 0 }
+	if view.Head != nil {
+		if head, err := view.Head(file); err != nil || !isText(head) {
+			return nil, false
+		}
+	}
 	text, err := view.Read(file)
-	return text, err == nil && bytes.IndexByte(text[:min(len(text), shebangRoom)], 0) < 0
+	return text, err == nil && isText(text)
 }
 
 func (c ConsoleScript) checkInterpreter(view View, file string, line shebangLine, depth int) *ScriptError {

@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// shebangRoom is what the kernel reads of a file to see how to start it (BINPRM_BUF_SIZE;
+// HeadSize is what the kernel reads of a file to see how to start it (BINPRM_BUF_SIZE;
 // man 2 execve: 255 bytes for the text since Linux 5.1).
-const shebangRoom = 256
+const HeadSize = 256
 
 // shebangLine is the first line of a script as the kernel splits it (fs/binfmt_script.c):
 // all behind the interpreter is one argument.
@@ -19,7 +19,7 @@ type shebangLine struct {
 }
 
 func shebang(text []byte) (shebangLine, error) {
-	first, hasMark := strings.CutPrefix(string(text[:min(len(text), shebangRoom)]), "#!")
+	first, hasMark := strings.CutPrefix(string(text[:min(len(text), HeadSize)]), "#!")
 	switch {
 	case len(text) == 0:
 		return shebangLine{}, errors.New("is not there: the file is empty")
@@ -34,8 +34,8 @@ func shebang(text []byte) (shebangLine, error) {
 	switch {
 	case l.interpreter == "":
 		return l, errors.New("names no interpreter")
-	case !ended && len(text) >= shebangRoom && !strings.ContainsAny(name, " \t"):
-		return l, fmt.Errorf("names an interpreter that ends beyond byte %d, where the kernel stops reading", shebangRoom)
+	case !ended && len(text) >= HeadSize && !strings.ContainsAny(name, " \t"):
+		return l, fmt.Errorf("names an interpreter that ends beyond byte %d, where the kernel stops reading", HeadSize)
 	}
 	return l, nil
 }

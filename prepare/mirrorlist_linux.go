@@ -1,8 +1,8 @@
 package prepare
 
 import (
-	"crypto/sha256"
 	"encoding/hex"
+	"hash/fnv"
 	"maps"
 	"path"
 	"path/filepath"
@@ -10,7 +10,8 @@ import (
 	"strings"
 )
 
-// mirrorList is the list of what a mirror wrote, in sha256sum's format. Its name begins
+// mirrorList is the list of what a mirror wrote: a sum (FNV-1a, 128 bits: it tells whether
+// a user has changed a file, and guards nothing), two spaces, a name. Its name begins
 // with a dot, as names do that nobody takes for content.
 const mirrorList = ".ak-init-mirror"
 
@@ -51,8 +52,9 @@ func parseList(text string) map[string][]string {
 }
 
 func sum(content []byte) string {
-	s := sha256.Sum256(content)
-	return hex.EncodeToString(s[:])
+	h := fnv.New128a()
+	_, _ = h.Write(content) // it never fails (hash.Hash)
+	return hex.EncodeToString(h.Sum(nil))
 }
 
 // top is the first part of a relative name.

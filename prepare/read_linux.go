@@ -33,6 +33,21 @@ const maxSmall = 1 << 20
 // does not answer within [Bound].
 func ReadSmall(path string) ([]byte, error) { return NewReader(Bound).Read(path) }
 
+// readHead reads the first n bytes of a file, or what there are.
+func readHead(path string, n int) ([]byte, error) {
+	f, err := Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	head := make([]byte, n)
+	got, err := io.ReadFull(f, head)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		err = nil
+	}
+	return head[:got], err
+}
+
 func readSmall(path string) ([]byte, error) {
 	f, err := Open(path)
 	if err != nil {

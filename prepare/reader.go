@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"time"
 )
 
@@ -15,7 +16,12 @@ type Reader struct {
 	bound time.Duration
 	// silent are mount points, or paths, that did not answer.
 	silent []string
+	// told are those of them that are among the faults.
+	told   []string
 	faults []error
+	// now is the look that is going on, where somebody attends to it; nil: each look has a
+	// goroutine to be left behind.
+	now *atomic.Pointer[looking]
 	// as is whose rights files are read with; nil: ours.
 	as *Identity
 }
@@ -51,6 +57,16 @@ func (r *Reader) Glob(pattern string) []string {
 	})
 }
 
+// Room is the function of that name.
+func (r *Reader) Room(dir string) (Space, error) {
+	return look(r, Error{Op: "look at", Path: dir}, func() (Space, error) { return room(dir) })
+}
+
+// WorkingDir is where this process stands, empty where that is gone or does not answer.
+func (r *Reader) WorkingDir() string {
+	return quietly(r, Error{Op: "look at", Path: "."}, os.Getwd)
+}
+
 // Names gives the names in a directory. One that cannot be listed has none.
 func (r *Reader) Names(dir string) []string {
 	return quietly(r, Error{Op: "list", Path: dir}, func() ([]string, error) {
@@ -66,6 +82,11 @@ func (r *Reader) Names(dir string) []string {
 // Readlink gives what a link holds.
 func (r *Reader) Readlink(path string) (string, error) {
 	return look(r, Error{Op: "read", Path: path}, func() (string, error) { return os.Readlink(path) })
+}
+
+// Head gives the first n bytes of a file, or what there are.
+func (r *Reader) Head(path string, n int) ([]byte, error) {
+	return look(r, Error{Op: "read", Path: path}, func() ([]byte, error) { return readHead(path, n) })
 }
 
 // IsExecutable tells whether a file may be a program.
@@ -102,31 +123,95 @@ func (r *Reader) Executable(name, searchPath string) (string, error) {
 
 // quietly is look for those who have no error to give: what is new of it is kept.
 func quietly[T any](r *Reader, e Error, fn func() (T, error)) T {
-	known := len(r.silent)
 	value, err := look(r, e, fn)
-	if len(r.silent) > known {
-		r.faults = append(r.faults, err)
+	if at := r.silence(e.Path); at != "" && !slices.Contains(r.told, at) {
+		r.told, r.faults = append(r.told, at), append(r.faults, err)
 	}
 	return value
+}
+
+// silence gives the mount, or the path, that did not answer and on which a path lies.
+func (r *Reader) silence(path string) string {
+	if len(r.silent) == 0 {
+		return ""
+	}
+	mount := mountOf(path).point
+	if i := slices.IndexFunc(r.silent, func(s string) bool { return s == mount || s == path }); i >= 0 {
+		return r.silent[i]
+	}
+	return ""
+}
+
+// silenced notes that a path did not answer.
+func (r *Reader) silenced(path string) {
+	at := mountOf(path).point
+	if at == "" || at == "/" { // too much hangs on that one
+		at = path
+	}
+	r.silent = append(r.silent, at)
 }
 
 // look runs fn within the bound; e is what is said where it hangs.
 func look[T any](r *Reader, e Error, fn func() (T, error)) (T, error) {
 	var none T
-	if len(r.silent) > 0 {
-		at := mountOf(e.Path).point
-		if slices.ContainsFunc(r.silent, func(s string) bool { return s == at || s == e.Path }) {
-			return none, hung(e, &hungError{e.Path, r.bound})
-		}
+	if r.silence(e.Path) != "" {
+		return none, hung(e, &hungError{e.Path, r.bound})
+	}
+	if r.now != nil {
+		r.now.Store(&looking{e.Path, time.Now()})
+		defer r.now.Store(nil)
+		return fn()
 	}
 	value, err := Within(r.bound, e.Path, fn)
 	if !errors.Is(err, ErrHung) {
 		return value, err
 	}
-	at := mountOf(e.Path).point
-	if at == "" || at == "/" { // too much hangs on that one
-		at = e.Path
-	}
-	r.silent = append(r.silent, at)
+	r.silenced(e.Path)
 	return none, hung(e, err)
+}
+
+// looking is one look that has begun and not ended.
+type looking struct {
+	path  string
+	since time.Time
+}
+
+// Patiently gives what fn gives, which looks by the reader alone and changes nothing. A look
+// that hangs for the bound is left behind with all of fn, and fn is run anew by a reader that
+// knows of it. So no look costs a goroutine of its own: a start has dozens.
+func Patiently[T any](bound time.Duration, fn func(*Reader) T) T {
+	var silent []string
+	for {
+		r := &Reader{bound: bound, silent: slices.Clone(silent), now: new(atomic.Pointer[looking])}
+		done := make(chan T, 1)
+		go func() { done <- fn(r) }() // ends with fn, or with the process
+		value, stuck := attend(bound, done, r.now)
+		if stuck == "" {
+			return value
+		}
+		next := Reader{silent: silent}
+		next.silenced(stuck)
+		silent = next.silent
+	}
+}
+
+// attend waits for what is done, or for a look that takes longer than the bound and gives its
+// path.
+func attend[T any](bound time.Duration, done <-chan T, now *atomic.Pointer[looking]) (value T, stuck string) {
+	timer := time.NewTimer(bound)
+	defer timer.Stop()
+	for {
+		select {
+		case value := <-done:
+			return value, ""
+		case <-timer.C:
+		}
+		left := bound
+		if l := now.Load(); l != nil {
+			if left = bound - time.Since(l.since); left <= 0 {
+				return value, l.path
+			}
+		}
+		timer.Reset(left)
+	}
 }
