@@ -209,12 +209,12 @@ func judgeStorage(c circumstances) []*finding {
 		if d.IfThere {
 			continue
 		}
-		if m, ok := c.facts.host.MountAt(d.Path); ok {
-			return []*finding{okay("%s is a mount (%s)", d.Path, m.Type)}
+		if c.facts.mounts[d.Path] {
+			return []*finding{okay("%s is a mount", d.Path)}
 		}
-		if m, ok := c.facts.host.MountAt("/media"); ok {
+		if c.facts.mounts["/media"] {
 			return []*finding{warn("mount it on "+d.Path+"/media, or the directory above it on "+d.Path,
-				"/media is a mount (%s), and from 2025.12 on uploads lie in %s, which is none and vanishes with the container", m.Type, d.Path)}
+				"/media is a mount, and from 2025.12 on uploads lie in %s, which is none and vanishes with the container", d.Path)}
 		}
 		return []*finding{warn("mount a volume on "+d.Path+", or set AUTHENTIK_STORAGE__BACKEND to s3", "%s is no mount: uploads vanish with the container", d.Path)}
 	}

@@ -2,8 +2,6 @@ package main
 
 import (
 	"errors"
-	"net"
-	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -61,7 +59,7 @@ func judgeListen(c circumstances) []*finding {
 		case l.err == nil && l.onIPv4:
 			all = append(all, okay("%s is free, and in the place of [::]: this machine has no IPv6, and nobody has set %s", where, variable))
 		case l.err == nil && c.isPrivileged(l.address):
-			all = append(all, l.verdict("take a port from "+strconv.Itoa(c.facts.host.FreePorts)+" on in "+variable+
+			all = append(all, l.verdict("take a port from "+strconv.Itoa(c.facts.freePorts)+" on in "+variable+
 				", or set the sysctl net.ipv4.ip_unprivileged_port_start", "%s: low ports are for root, and the children are %s", where, c.facts.identity))
 		case l.err == nil:
 			all = append(all, okay("%s is free", where))
@@ -105,13 +103,12 @@ func whyNotBound(err error, variable string, running bool) (remedy, why string) 
 
 // isPrivileged tells whether the children may not bind an address that we could.
 func (c circumstances) isPrivileged(address string) bool {
-	_, port, err := net.SplitHostPort(address)
-	n, numErr := strconv.Atoi(port)
-	if err != nil || numErr != nil || n == 0 || n >= c.facts.host.FreePorts {
+	n, ok := portOf(address)
+	if !ok || n >= c.facts.freePorts {
 		return false
 	}
 	drops := c.facts.identity.UID != c.facts.self.UID
-	return drops && c.facts.identity.UID != 0 || !drops && !c.facts.host.BindsLow
+	return drops && c.facts.identity.UID != 0 || !drops && !c.facts.bindsLow
 }
 
 // Limits of descriptors: below few an authentik runs out of them, wanted is what the children
@@ -149,7 +146,7 @@ func raisedOpenFiles(soft, hard uint64) uint64 {
 }
 
 func judgeClock(c circumstances) []*finding {
-	now, first := c.facts.host.Now.UTC(), c.facts.release.Published
+	now, first := c.facts.now.UTC(), c.facts.release.Published
 	if now.Before(first) {
 		return []*finding{warn("set the clock of the host", "it is %s by this machine's clock, and authentik %s was published on %s", now.Format(time.DateTime), c.facts.release.Name, first.Format(time.DateOnly))}
 	}
@@ -161,9 +158,9 @@ func judgeTimeZone(c circumstances) []*finding {
 	if zone := c.options.env["TZ"]; !isUTC(zone) {
 		all = append(all, warn("unset it: authentik shows times in each user's own zone", "TZ is %q, and authentik wants UTC", zone))
 	}
-	for _, file := range []string{"/etc/localtime", "/etc/timezone"} {
-		if m, ok := c.facts.host.MountAt(file); ok {
-			all = append(all, warn("take that mount away: authentik wants UTC", "%s is a mount (%s)", file, m.Source))
+	for _, file := range zoneFiles() {
+		if c.facts.mounts[file] {
+			all = append(all, warn("take that mount away: authentik wants UTC", "%s is a mount", file))
 		}
 	}
 	if len(all) == 0 {
@@ -180,11 +177,4 @@ func isUTC(zone string) bool {
 		return true
 	}
 	return false
-}
-
-// isWildcard6 tells whether an address is IPv6's for every interface.
-func isWildcard6(address string) (port string, yes bool) {
-	host, port, err := net.SplitHostPort(address)
-	ip, ipErr := netip.ParseAddr(host)
-	return port, err == nil && ipErr == nil && ip.Is6() && ip.IsUnspecified()
 }

@@ -79,14 +79,14 @@ func TestJudges(t *testing.T) {
 		// want are "state: words of what was found", in order.
 		want []string
 	}{
-		{"a clock before the release", judgeClock, func(c *circumstances) { c.facts.host.Now = published.Add(-week) }, []string{"warning: was published on"}},
-		{"a clock behind it", judgeClock, func(c *circumstances) { c.facts.host.Now = published.Add(week) }, []string{"ok: "}},
+		{"a clock before the release", judgeClock, func(c *circumstances) { c.facts.now = published.Add(-week) }, []string{"warning: was published on"}},
+		{"a clock behind it", judgeClock, func(c *circumstances) { c.facts.now = published.Add(week) }, []string{"ok: "}},
 
 		{"no zone", judgeTimeZone, func(*circumstances) {}, []string{"ok: UTC"}},
 		{"UTC by another name", judgeTimeZone, func(c *circumstances) { c.options.env["TZ"] = ":Etc/UTC" }, []string{"ok: UTC"}},
 		{"another zone", judgeTimeZone, func(c *circumstances) { c.options.env["TZ"] = "Asia/Tokyo" }, []string{`warning: TZ is "Asia/Tokyo"`}},
 		{"the host's zone, mounted", judgeTimeZone, func(c *circumstances) {
-			c.facts.host.Mounts = []prepare.Mount{{Path: "/etc/localtime"}, {Path: "/etc/timezone"}}
+			c.facts.mounts = map[string]bool{"/etc/localtime": true, "/etc/timezone": true}
 		}, []string{"warning: /etc/localtime is a mount", "warning: /etc/timezone is a mount"}},
 
 		{"descriptors that are not known", judgeOpenFiles, func(*circumstances) {}, nil},
@@ -113,11 +113,11 @@ func TestJudges(t *testing.T) {
 		}, []string{"error: server's listen.http 0.0.0.0:80: low ports are for root"}},
 		{"where ports are free for all", judgeListen, func(c *circumstances) {
 			listening(listener{service: "server", setting: "listen.http", address: "0.0.0.0:80", vital: true})(c)
-			c.facts.identity.UID, c.facts.host.FreePorts = 1000, 0
+			c.facts.identity.UID, c.facts.freePorts = 1000, 0
 		}, []string{"ok: server's listen.http 0.0.0.0:80 is free"}},
 		{"with the capability", judgeListen, func(c *circumstances) {
 			listening(listener{service: "server", setting: "listen.http", address: "0.0.0.0:80", vital: true})(c)
-			c.facts.identity.UID, c.facts.self.UID, c.facts.host.BindsLow = 1000, 1000, true
+			c.facts.identity.UID, c.facts.self.UID, c.facts.bindsLow = 1000, 1000, true
 		}, []string{"ok: server's listen.http 0.0.0.0:80 is free"}},
 
 		{"uploads on a mount", judgeStorage, data("/data"), []string{"ok: /data is a mount"}},
@@ -141,7 +141,7 @@ func TestJudges(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			c := circumstances{
 				options: options{command: "server", env: map[string]string{}},
-				facts:   facts{layout: authentik.Layout{Kind: "image", Root: "/"}, release: authentik.Releases()[0], host: prepare.Host{FreePorts: 1024}},
+				facts:   facts{layout: authentik.Layout{Kind: "image", Root: "/"}, release: authentik.Releases()[0], freePorts: 1024},
 				plan:    &plan{},
 			}
 			tt.with(&c)
@@ -170,7 +170,7 @@ func listening(l listener) func(*circumstances) {
 func data(mount string) func(*circumstances) {
 	return func(c *circumstances) {
 		c.facts.config = authentik.Settings{}.Config("/")
-		c.facts.host.Mounts = []prepare.Mount{{Path: "/", Type: "overlay"}, {Path: mount, Type: "ext4"}}
+		c.facts.mounts = map[string]bool{mount: true}
 	}
 }
 

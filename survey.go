@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -31,8 +33,15 @@ type facts struct {
 	// identityBy is what decided who the children are, empty for nothing.
 	identityBy string
 	docker     dockerSocket
-	host       prepare.Host
 	listeners  []listener
+	// freePorts is the first port that needs no privilege, bindsLow tells whether we may take
+	// those below; both only where an address has one.
+	freePorts int
+	bindsLow  bool
+	// now is this machine's clock.
+	now time.Time
+	// mounts are those of some paths that are mounts of their own.
+	mounts map[string]bool
 	// openFiles and openFilesMax are the limits of descriptors that we were started with.
 	openFiles, openFilesMax uint64
 	// running: another ak-init of this kind is at work here. It is asked for only where an
@@ -90,7 +99,7 @@ func survey(o options, failed map[string]error, reader *prepare.Reader) (facts, 
 	}
 	tempDirErr := f.surveyTempDirs(o, failed, reader)
 	if ofAuthentik {
-		f.surveyHost(o)
+		f.surveyHost(o, reader)
 	} else {
 		tempDirErr = nil // it does without
 	}
@@ -192,14 +201,21 @@ func wantedUser(o options, self prepare.Identity, verb authentik.Verb) (user, by
 }
 
 // surveyHost looks at the machine, and at the addresses that will be listened on.
-func (f *facts) surveyHost(o options) {
-	f.host = prepare.LookAtHost(time.Now())
+func (f *facts) surveyHost(o options, reader *prepare.Reader) {
+	f.now = time.Now()
+	f.mounts = map[string]bool{}
+	for _, path := range append(f.dataMounts(), zoneFiles()...) {
+		f.mounts[path] = reader.IsMount(path)
+	}
 	f.openFiles, f.openFilesMax = supervise.OpenFiles()
-	if !f.host.IPv6 {
+	if onIPv4 := f.config; len(onIPv4.TakeIPv4(f.settings)) > 0 && !prepare.HasIPv6() {
 		f.onIPv4 = f.config.TakeIPv4(f.settings)
 	}
 	f.listeners = listenersOf(o.command, f.config)
 	for i, l := range f.listeners {
+		if n, ok := portOf(l.address); ok && n < 1024 && f.freePorts == 0 {
+			f.freePorts, f.bindsLow = prepare.FreePorts(), prepare.BindsLow()
+		}
 		f.listeners[i].onIPv4 = f.onIPv4[authentik.Variable(l.setting)] != ""
 		f.listeners[i].err = prepare.TryAddress(l.address)
 		if errors.Is(f.listeners[i].err, unix.EADDRINUSE) && !f.running && len(f.tempDirs) > 0 {
@@ -207,6 +223,27 @@ func (f *facts) surveyHost(o options) {
 			f.running = prepare.IsClaimed(dir)
 		}
 	}
+}
+
+// dataMounts are where uploads lie, and where they lay before 2025.12.
+func (f *facts) dataMounts() []string {
+	paths := []string{"/media"}
+	for _, d := range f.config.DataDirs {
+		if !d.IfThere {
+			paths = append(paths, d.Path)
+		}
+	}
+	return paths
+}
+
+// zoneFiles are what decides the time zone beside TZ.
+func zoneFiles() []string { return []string{"/etc/localtime", "/etc/timezone"} }
+
+// portOf is an address's port, where that is a number.
+func portOf(address string) (int, bool) {
+	_, port, err := net.SplitHostPort(address)
+	n, numErr := strconv.Atoi(port)
+	return n, err == nil && numErr == nil && n > 0
 }
 
 // listenersOf are the addresses of a command's services. authentik's worker answers at the

@@ -5,46 +5,22 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// Host is what this machine gives and allows, as far as authentik's start depends on it.
-type Host struct {
-	// IPv6 tells whether such a socket can be had at all.
-	IPv6 bool
-	// FreePorts is the first port that needs no privilege (ip(7), ip_unprivileged_port_start),
-	// and BindsLow whether this process may take the ones below (capabilities(7),
-	// CAP_NET_BIND_SERVICE).
-	FreePorts int
-	BindsLow  bool
-	Mounts    []Mount
-	// Now is its clock.
-	Now time.Time
-}
-
-// Mount is one line of /proc/self/mountinfo (proc_pid_mountinfo(5)).
-type Mount struct {
-	// Path is where it is mounted, Source what, Type the file system's name.
-	Path, Source, Type string
-}
-
-// LookAtHost looks and changes nothing. What it may not see it takes for what is usual.
-func LookAtHost(now time.Time) Host {
-	h := Host{IPv6: hasIPv6(), FreePorts: 1024, BindsLow: mayBindLow(), Now: now}
-	if raw, err := ReadSmall("/proc/sys/net/ipv4/ip_unprivileged_port_start"); err == nil {
-		if n, err := strconv.Atoi(strings.TrimSpace(string(raw))); err == nil {
-			h.FreePorts = n
-		}
+// FreePorts is the first port that needs no privilege (ip(7), ip_unprivileged_port_start); where
+// that cannot be read, what it is by default.
+func FreePorts() int {
+	raw, _ := readSmall("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+	if n, err := strconv.Atoi(strings.TrimSpace(string(raw))); err == nil {
+		return n
 	}
-	if raw, err := ReadSmall("/proc/self/mountinfo"); err == nil {
-		h.Mounts = mountsIn(string(raw))
-	}
-	return h
+	return 1024
 }
 
-func hasIPv6() bool {
+// HasIPv6 tells whether such a socket can be had at all.
+func HasIPv6() bool {
 	fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err != unix.EAFNOSUPPORT
@@ -53,8 +29,9 @@ func hasIPv6() bool {
 	return true
 }
 
-// mayBindLow asks for the effective capabilities (man 2 capget).
-func mayBindLow() bool {
+// BindsLow tells whether this process may bind the ports below (capabilities(7),
+// CAP_NET_BIND_SERVICE, of the effective ones: man 2 capget).
+func BindsLow() bool {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
 	if err := unix.Capget(&header, &data[0]); err != nil {
@@ -63,29 +40,18 @@ func mayBindLow() bool {
 	return data[0].Effective&(1<<unix.CAP_NET_BIND_SERVICE) != 0
 }
 
-// mountsIn reads mountinfo: the fifth field is the mount point, and behind the lone dash come
-// type and source. Spaces in them are written \040.
-func mountsIn(text string) []Mount {
-	unescape := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
-	var mounts []Mount
-	for line := range strings.Lines(text) {
-		before, after, ok := strings.Cut(strings.TrimSpace(line), " - ")
-		place, what := strings.Fields(before), strings.Fields(after)
-		if ok && len(place) > 4 && len(what) > 1 {
-			mounts = append(mounts, Mount{unescape.Replace(place[4]), unescape.Replace(what[1]), what[0]})
-		}
+// IsMount tells whether a mount begins at exactly this path (man 2 statx,
+// STATX_ATTR_MOUNT_ROOT; before Linux 5.8 by the table of mounts). Nothing there is none. A
+// file server is not asked.
+func IsMount(path string) bool {
+	var st unix.Statx_t
+	if err := unix.Statx(unix.AT_FDCWD, path, unix.AT_STATX_DONT_SYNC|unix.AT_NO_AUTOMOUNT, 0, &st); err != nil {
+		return false
 	}
-	return mounts
-}
-
-// MountAt gives the mount at exactly this path, the last one where several lie on each other.
-func (h Host) MountAt(path string) (found Mount, ok bool) {
-	for _, m := range h.Mounts {
-		if m.Path == path {
-			found, ok = m, true
-		}
+	if st.Attributes_mask&unix.STATX_ATTR_MOUNT_ROOT != 0 {
+		return st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
 	}
-	return found, ok
+	return mountOf(path).point == path
 }
 
 // TryAddress binds a TCP address and lets go of it at once. It never listens: nobody can

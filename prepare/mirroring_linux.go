@@ -2,14 +2,15 @@ package prepare
 
 import (
 	"cmp"
-	"crypto/rand"
 	"errors"
 	"io/fs"
 	"maps"
+	"math/rand/v2"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 )
 
 // mirroring is one run of a [Mirror].
@@ -221,7 +222,7 @@ func (w *mirroring) makeDirs(dir string) error {
 
 // replace puts a file in place whole.
 func (w *mirroring) replace(name string, content []byte) error {
-	temp := path.Join(path.Dir(name), ".ak-init-"+rand.Text())
+	temp := path.Join(path.Dir(name), ".ak-init-"+strconv.FormatUint(rand.Uint64(), 36))
 	f, err := w.root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return err

@@ -62,6 +62,11 @@ func (r *Reader) Room(dir string) (Space, error) {
 	return look(r, Error{Op: "look at", Path: dir}, func() (Space, error) { return room(dir) })
 }
 
+// IsMount is the function of that name.
+func (r *Reader) IsMount(path string) bool {
+	return quietly(r, Error{Op: "look at", Path: path}, func() (bool, error) { return IsMount(path), nil })
+}
+
 // WorkingDir is where this process stands, empty where that is gone or does not answer.
 func (r *Reader) WorkingDir() string {
 	return quietly(r, Error{Op: "look at", Path: "."}, os.Getwd)
