@@ -109,6 +109,9 @@ func readTree(file string, read func(string) ([]byte, error)) (map[string]any, e
 	case err != nil:
 		return nil, &FileError{Path: file, Err: err}
 	}
+	if tree, ok := plainYAML(string(raw)); ok {
+		return tree, nil
+	}
 	var content any
 	if err := yaml.Unmarshal(raw, &content); err != nil {
 		// The parser's own text shows the lines around, and they may hold a secret.
