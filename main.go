@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 
 	"ak-init/logs"
 	"ak-init/prepare"
@@ -15,7 +16,12 @@ import (
 // version is ak-init's own.
 const version = "0.1.0"
 
-func main() { os.Exit(run(os.Args[1:], os.Environ(), os.Stdout, os.Stderr)) }
+func main() {
+	// Nothing here computes, but for ownership (tidy.go): a second processor costs each start
+	// threads that look for work and find none.
+	runtime.GOMAXPROCS(1)
+	os.Exit(run(os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
+}
 
 // run is the way through the house: parse, layout and configuration, plan, prepare,
 // supervise, exit code. Each step takes what the one before it gave.
@@ -76,6 +82,10 @@ func tell(o options, caught *supervise.Signals, stdout *os.File) error {
 // written after all makes another plan, with the next in the chain.
 func start(opts options, caught *supervise.Signals, log *logger, stdout *os.File) (int, error) {
 	failed := map[string]error{}
+	if !opts.dryRun {
+		caught.Guarded()
+		defer caught.Unguarded()
+	}
 	for {
 		ahead := prepare.Patiently(prepare.Bound, func(r *prepare.Reader) prospects { return lookAhead(opts, failed, r) })
 		plan, err := ahead.plan, ahead.err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"path"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"ak-init/logs"
@@ -74,6 +75,9 @@ func (p *plan) planTidying(o options, f facts) {
 func (r *prepared) tidy(p plan, tell busy) {
 	if r.claim != nil {
 		r.sweep(p)
+	}
+	if len(p.Trees) > 0 {
+		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.NumCPU()))
 	}
 	for _, tree := range p.Trees {
 		ctx, cancel := context.WithTimeout(context.Background(), ownershipBound)

@@ -40,6 +40,7 @@ func startGuard(caught *Signals) (guard, error) {
 	var pid int
 	if err == nil {
 		pid, err = forkExec(caught, "/proc/self/exe", []string{GuardName}, &syscall.ProcAttr{
+			Env:   []string{"GOMAXPROCS=1"}, // it waits; threads that look for work would be in the service's way
 			Files: []uintptr{uintptr(hear), ^uintptr(0), 2},
 			Sys:   &syscall.SysProcAttr{Setsid: true},
 		})
@@ -51,6 +52,29 @@ func startGuard(caught *Signals) (guard, error) {
 	g := guard{pid, tell}
 	g.watch(os.Getpid())
 	return g, nil
+}
+
+// Guarded starts the guard that [Run] would start, before Run, so that it gets ready while
+// others prepare; with PID 1 there is none. Who does not come to Run after all calls
+// [Signals.Unguarded].
+func (s *Signals) Guarded() {
+	if os.Getpid() != 1 {
+		s.early, _ = startGuard(s) // Run tries again, and tells why not
+	}
+}
+
+// Unguarded ends a guard that nobody has taken over.
+func (s *Signals) Unguarded() {
+	s.early.dismiss()
+	s.early = guard{}
+}
+
+// takeGuard gives the guard that was started before, or starts it.
+func (s *Signals) takeGuard() (g guard, err error) {
+	if g, s.early = s.early, (guard{}); g.pid != 0 {
+		return g, nil
+	}
+	return startGuard(s)
 }
 
 // messageSize is a pid's and its start time's, as watch writes them.

@@ -67,7 +67,7 @@ func newSystem(spec Spec, caught *Signals) (s *system, err error) {
 		// Orphans go to the nearest subreaper instead of PID 1 (man 2 prctl). It fails
 		// on no kernel that Go runs on.
 		_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-		s.guard, err = startGuard(caught)
+		s.guard, err = caught.takeGuard()
 	}
 	return s, err
 }

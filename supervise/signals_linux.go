@@ -24,6 +24,8 @@ type Signals struct {
 	// rest are those that wait for a child to have them, blocked those that come by the
 	// signalfd.
 	rest, blocked []os.Signal
+	// early is a guard that waits for [Run] to take it over.
+	early guard
 }
 
 // Real-time signals as the kernel counts them; 32 to 34 are the C libraries' own
