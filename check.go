@@ -23,7 +23,10 @@ type report struct {
 
 // runChecks makes every check for a command and changes nothing.
 func runChecks(o options) report {
-	r := report{Command: o.args[0], Findings: []*finding{}}
+	r := report{Command: "all"} // which looks at everything
+	if len(o.args) > 0 {
+		r.Command = o.args[0]
+	}
 	o.command, o.args = r.Command, nil
 	v := prepare.Patiently(prepare.Bound, func(reader *prepare.Reader) prospects { return lookAhead(o, nil, reader) })
 	r.Findings = slices.Concat(findingsOf(v.err), v.plan.Findings)

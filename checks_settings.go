@@ -67,7 +67,7 @@ func judgeSettings(c circumstances) []*finding {
 
 // each takes joined errors apart.
 func each(err error) []error {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // what errors.Join made, not what it wraps
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		return joined.Unwrap()
 	}
 	if err == nil {
@@ -199,10 +199,8 @@ func judgeBootstrap(c circumstances) []*finding {
 	return all
 }
 
-// judgeStorage is for the official image, whose directories are well known. Elsewhere it is
-// the installation's own affair where data lies.
 func judgeStorage(c circumstances) []*finding {
-	if c.facts.layout.Kind != "image" || c.facts.layout.Root != "/" {
+	if !c.facts.isOfficial() {
 		return nil
 	}
 	for _, d := range c.facts.config.DataDirs {

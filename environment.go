@@ -91,9 +91,15 @@ func (p *plan) noteFromFiles(o options) {
 	}
 }
 
+// setHome is for children who are somebody else, and for a uid without a name, which a
+// container runtime sends home to / (OpenShift, --user 1027). A HOME that was given stays,
+// writable or not: in authentik's image it is /authentik, for the keys in its .ssh.
 func (p *plan) setHome() {
-	if p.drops {
+	switch given := p.env["HOME"]; {
+	case p.drops:
 		p.set("HOME", p.home(), "identity of the children")
+	case p.Identity.UID != 0 && given == "/" && p.TempDir.Path != "":
+		p.set("HOME", p.TempDir.Path, "the user has no name, and no home")
 	}
 }
 

@@ -13,9 +13,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"ak-init/testdata/standin/layout"
-
 	"ak-init/prepare"
+	"ak-init/testdata/standin/layout"
 )
 
 func TestServerFromStartToStop(t *testing.T) {

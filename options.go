@@ -324,19 +324,15 @@ func (o *options) validate() error {
 
 // commandFaults judges the words.
 func (o *options) commandFaults() []error {
-	words := strings.Join(o.args, " ")
 	switch o.command {
 	case "server", "worker", "all", "migrate", "bash", "manage", "version", "help":
 	case "healthcheck", "status":
-		if len(o.args) > 1 || len(o.args) == 1 && !slices.Contains([]string{"server", "worker", "run"}, o.args[0]) {
-			return []error{fmt.Errorf("%s takes server, worker, run or nothing, not %q", o.command, words)}
+		if err := o.onlyOneOf("server", "worker", "run"); err != nil {
+			return []error{err}
 		}
 	case "check":
-		if len(o.args) == 0 {
-			o.args = []string{"all"}
-		}
-		if len(o.args) > 1 || !slices.Contains([]string{"server", "worker", "all", "migrate"}, o.args[0]) {
-			return []error{fmt.Errorf("check takes server, worker, all, migrate or nothing, not %q", words)}
+		if err := o.onlyOneOf("server", "worker", "all", "migrate"); err != nil {
+			return []error{err}
 		}
 	case "run":
 		if len(o.args) == 0 || o.args[0] == "" {
@@ -346,6 +342,14 @@ func (o *options) commandFaults() []error {
 		return []error{fmt.Errorf("unknown command %q: %s", o.command, knownCommands)}
 	}
 	return o.strayFlags()
+}
+
+// onlyOneOf wants one of these words, or none.
+func (o *options) onlyOneOf(allowed ...string) error {
+	if len(o.args) == 0 || len(o.args) == 1 && slices.Contains(allowed, o.args[0]) {
+		return nil
+	}
+	return fmt.Errorf("%s takes %s or nothing, not %q", o.command, strings.Join(allowed, ", "), strings.Join(o.args, " "))
 }
 
 // strayFlags are those of another command. A twin in the container's environment is meant

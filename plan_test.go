@@ -114,6 +114,27 @@ func TestDroppedWorkerGetsItsHome(t *testing.T) {
 	}
 }
 
+func TestWhoHasNoNameGetsAHome(t *testing.T) {
+	tests := []struct {
+		name, given, want string
+		uid               int
+	}{
+		{"what a runtime gives to a uid without a name", "HOME=/", "HOME=/dev/shm", 65534},
+		{"authentik's own, which its user cannot write to", "HOME=/authentik", "HOME=/authentik", 1000},
+		{"root's", "HOME=/", "HOME=/", 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			f := somewhere()
+			f.self.UID, f.identity.UID = tt.uid, tt.uid
+			p := planOf(t, f, []string{"worker"}, tt.given)
+			if env := p.spec().Services[0].Env; !slices.Contains(env, tt.want) {
+				t.Errorf("environment %q lacks %q", env, tt.want)
+			}
+		})
+	}
+}
+
 func TestAllGivesEachServiceWhatIsItsOwn(t *testing.T) {
 	f := somewhere()
 	f.config.ListenHTTP = "[::]:9299"

@@ -87,7 +87,9 @@ func (p *plan) planProgram(o options, f facts) error {
 		p.set("TMPDIR", o.tmpdir, o.origin("tmpdir"))
 	}
 	p.noteFromFiles(o)
-	p.setHome()
+	if p.drops {
+		p.setHome()
+	}
 	if chosen, _, err := chooseTempDir(f.tempDirs); err == nil {
 		p.TempDir = chosen
 		p.runIn(f.self.UID, o.command)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -79,10 +80,33 @@ func showSurroundings(row rows, p plan) {
 	for _, d := range p.Directories {
 		row("directory", d.Path, d.For+", "+how(d))
 	}
+	showTidying(row, p)
+}
+
+func showTidying(row rows, p plan) {
 	for _, s := range p.Services {
 		if s.StalePIDFile != "" {
 			row("remove", s.StalePIDFile, "if an earlier run left it")
 		}
+	}
+	for _, l := range p.Leftovers {
+		for _, pattern := range slices.Concat(l.Sockets, l.PIDFiles) {
+			row("remove", path.Join(l.Dir, pattern), "if an earlier run left it")
+		}
+		row("remove", path.Join(l.Metrics, "*.db"), "metric files of earlier runs, where no other instance is about")
+	}
+	for _, t := range p.Trees {
+		why := t.For + ", ownership: " + string(p.FixOwnership)
+		if t.ReadOnly {
+			why = t.For + ", only read"
+		}
+		row("tree", t.Path, why)
+	}
+	if b := p.Blueprints; b != nil {
+		row("copy", b.From+" into "+b.Into, b.For)
+	}
+	if p.openFiles > 0 {
+		row("descriptors", strconv.FormatUint(p.openFiles, 10), "the limit was lower")
 	}
 }
 

@@ -31,21 +31,9 @@ type busy func(what, path string, looked, changed int) bool
 // planTidying says what of earlier runs is removed, whose ownership is put right, and which
 // blueprints are copied.
 func (p *plan) planTidying(o options, f facts) {
+	p.FixOwnership = prepare.Fix(o.fixOwnership)
 	for _, s := range p.Services {
-		verb, _ := f.release.Verb(s.Name)
-		dir, metrics := p.TempDir.Path, p.env[metricsDir]
-		for _, v := range s.Environment { // one of its own
-			switch v.Name {
-			case "TMPDIR":
-				dir = v.Value
-			case metricsDir:
-				metrics = v.Value
-			}
-		}
-		p.Leftovers = append(p.Leftovers, prepare.Stale{Dir: dir, Sockets: verb.Sockets, PIDFiles: verb.StalePIDFiles, Metrics: metrics})
-		if p.drops {
-			p.Trees = append(p.Trees, prepare.Tree{Path: metrics, For: "metric files"})
-		}
+		p.planSweep(s, f)
 	}
 	if p.drops {
 		for _, d := range f.config.DataDirs {
@@ -54,9 +42,8 @@ func (p *plan) planTidying(o options, f facts) {
 			}
 		}
 	}
-	p.FixOwnership = prepare.Fix(o.fixOwnership)
 	if o.command == "server" {
-		return // it reads neither
+		return // it reads neither of these
 	}
 	if dir := f.settings.Text("cert_discovery_dir"); filepath.IsAbs(dir) {
 		p.Trees = append(p.Trees, prepare.Tree{Path: dir, For: "certificates", ReadOnly: true})
@@ -67,6 +54,21 @@ func (p *plan) planTidying(o options, f facts) {
 			From: path.Join(f.layout.Root, "blueprints"), Into: dir, Suffix: ".yaml", For: "built-in blueprints",
 			Otherwise: "set AUTHENTIK_BLUEPRINTS_DIR to another one",
 		}
+	}
+}
+
+// planSweep is for one service, which may have directories of its own.
+func (p *plan) planSweep(s servicePlan, f facts) {
+	verb, _ := f.release.Verb(s.Name)
+	own := map[string]string{"TMPDIR": p.TempDir.Path, metricsDir: p.env[metricsDir]}
+	for _, v := range s.Environment {
+		own[v.Name] = v.Value
+	}
+	p.Leftovers = append(p.Leftovers, prepare.Stale{
+		Dir: own["TMPDIR"], Sockets: verb.Sockets, PIDFiles: verb.StalePIDFiles, Metrics: own[metricsDir],
+	})
+	if p.drops {
+		p.Trees = append(p.Trees, prepare.Tree{Path: own[metricsDir], For: "metric files"})
 	}
 }
 

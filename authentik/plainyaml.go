@@ -125,17 +125,11 @@ func plainScalar(rest string) (value any, none, ok bool) {
 	if at := strings.Index(text, " #"); at >= 0 && !strings.ContainsAny(text[:at], `"'`) {
 		text = strings.TrimRight(text[:at], " ")
 	}
-	switch text {
-	case "":
+	if text == "" {
 		return nil, true, true
-	case "{}":
-		return map[string]any{}, false, true
-	case "true", "True":
-		return true, false, true
-	case "false", "False":
-		return false, false, true
-	case "null":
-		return nil, false, true
+	}
+	if value, ok := plainWord(text); ok {
+		return value, false, true
 	}
 	if inner := text[1:]; text[0] == '"' && len(inner) > 0 && inner[len(inner)-1] == '"' {
 		inner = inner[:len(inner)-1]
@@ -145,6 +139,21 @@ func plainScalar(rest string) (value any, none, ok bool) {
 		return plainNumber(text)
 	}
 	return text, false, isPlainText(text) && isPlainStart(text)
+}
+
+// plainWord reads YAML's own words.
+func plainWord(text string) (value any, ok bool) {
+	switch text {
+	case "{}":
+		return map[string]any{}, true
+	case "true", "True":
+		return true, true
+	case "false", "False":
+		return false, true
+	case "null":
+		return nil, true
+	}
+	return nil, false
 }
 
 // plainNumber reads a whole number, or what only begins like one, as an address does.

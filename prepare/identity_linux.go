@@ -6,13 +6,11 @@ import (
 	"io/fs"
 	"os"
 	"os/user"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -137,21 +135,6 @@ func As(id Identity, fn func() error) error {
 		result <- fn()
 	}()
 	return <-result
-}
-
-// HomeOK tells whether a directory can be HOME for id: it is one other than /, id may
-// write there, and it answers within [Bound].
-func HomeOK(dir string, id Identity) bool { return homeOK(Bound, dir, id) }
-
-func homeOK(bound time.Duration, dir string, id Identity) bool {
-	if !filepath.IsAbs(dir) || filepath.Clean(dir) == "/" {
-		return false
-	}
-	ok, err := Within(bound, dir, func() (bool, error) {
-		info, err := os.Stat(dir)
-		return err == nil && info.IsDir() && mayWrite(dir, id) == nil, err
-	})
-	return ok && err == nil
 }
 
 // MayTake tells whether this process can start children as id: root may lack

@@ -146,18 +146,6 @@ func TestLookSaysWhatMakeDoes(t *testing.T) {
 	}
 }
 
-func TestHomeOK(t *testing.T) {
-	needRoot(t)
-	dir := openDir(t)
-	if !HomeOK(dir, Self()) || HomeOK(dir, nobody) || HomeOK("/", Self()) || HomeOK("", Self()) || HomeOK(dir+"/none", Self()) {
-		t.Error("wrong")
-	}
-	file := filepath.Join(dir, "file")
-	if err := os.WriteFile(file, nil, 0o755); err != nil || HomeOK(file, Self()) {
-		t.Errorf("a file is no home: %v", err)
-	}
-}
-
 func TestMountTable(t *testing.T) {
 	mounts := parseMounts(`22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/root rw
 30 22 0:26 / /data rw,relatime - nfs4 server:/x rw,vers=4.2
