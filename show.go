@@ -19,10 +19,7 @@ import (
 // the value, for programs as JSON.
 func show(p plan, output string, w io.Writer) error {
 	if output == "json" {
-		enc := json.NewEncoder(w)
-		enc.SetIndent("", "  ")
-		enc.SetEscapeHTML(false)
-		return enc.Encode(p)
+		return writeJSON(w, p)
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	row := func(what, value, why string) {
@@ -55,6 +52,14 @@ func show(p plan, output string, w io.Writer) error {
 		}
 	}
 	return t.Flush()
+}
+
+// writeJSON is for programs, and for people who read it all the same.
+func writeJSON(w io.Writer, value any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(value)
 }
 
 // rows writes one row: what it is, its value, and why.

@@ -1,34 +1,15 @@
 package authentik
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-)
 
-// pythons are those that run here: AK_PYTHON names some, by colons, and PATH has others.
-func pythons(t *testing.T) []string {
-	t.Helper()
-	candidates := strings.FieldsFunc(os.Getenv("AK_PYTHON"), func(r rune) bool { return r == ':' })
-	candidates = append(candidates, "python3")
-	for n := 11; n <= 15; n++ {
-		candidates = append(candidates, fmt.Sprintf("python3.%d", n))
-	}
-	var run []string
-	for _, python := range candidates {
-		if exec.CommandContext(t.Context(), python, "-c", "import venv").Run() == nil {
-			run = append(run, python)
-		}
-	}
-	if len(run) == 0 {
-		t.Skip("no Python runs here")
-	}
-	return run
-}
+	"ak-init/testdata/pythons"
+)
 
 // virtualenv makes a real one with a package installed in it, and nothing else.
 func virtualenv(t *testing.T, python string) string {
@@ -172,7 +153,7 @@ if __name__ == '__main__':
 // one, on each Python that is here.
 func TestScriptsAgainstPython(t *testing.T) {
 	newest := 0
-	for _, program := range pythons(t) {
+	for _, program := range pythons.That(t, "import venv") {
 		t.Run(program, func(t *testing.T) {
 			venv := virtualenv(t, program)
 			more := filepath.Join(t.TempDir(), "more")
@@ -245,7 +226,7 @@ func TestInstalledScriptsAreNotAccused(t *testing.T) {
 
 // pip and uv start Python through the shell where its path is too long for a first line.
 func TestScriptThatIsShellAndPython(t *testing.T) {
-	for _, program := range pythons(t) {
+	for _, program := range pythons.That(t, "import venv") {
 		venv := virtualenv(t, program)
 		text := func(python string) string {
 			return "#!/bin/sh\n'''exec' " + python + " \"$0\" \"$@\"\n' '''\nimport sys\nfrom webserver.app import run\nsys.exit(run())\n"

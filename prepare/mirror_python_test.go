@@ -1,11 +1,10 @@
 package prepare
 
 import (
-	"fmt"
-	"os"
 	"os/exec"
-	"strings"
 	"testing"
+
+	"ak-init/testdata/pythons"
 )
 
 // finds says, with pathlib, what authentik does when it looks for blueprints
@@ -31,7 +30,7 @@ func TestPythonSeesCopiesAndNoLinks(t *testing.T) {
 	put(t, links, map[string]string{"system": "-> " + from + "/system", "default/a.yaml": "-> " + from + "/default/a.yaml"})
 	makeMirror(t, mirror(from, into), Self())
 
-	for _, python := range pythons(t) {
+	for _, python := range pythons.That(t, "") {
 		t.Run(python, func(t *testing.T) {
 			for base, want := range map[string]string{
 				into:  "default/a.yaml read\ndefault/deeper/b.yaml read\nsystem/bootstrap.yaml read\nsystem/providers.yaml read\ntop.yaml read\n",
@@ -44,24 +43,4 @@ func TestPythonSeesCopiesAndNoLinks(t *testing.T) {
 			}
 		})
 	}
-}
-
-// pythons are those that run here: AK_PYTHON names some, by colons, and PATH has others.
-func pythons(t *testing.T) []string {
-	t.Helper()
-	candidates := strings.FieldsFunc(os.Getenv("AK_PYTHON"), func(r rune) bool { return r == ':' })
-	candidates = append(candidates, "python3")
-	for n := 11; n <= 15; n++ {
-		candidates = append(candidates, fmt.Sprintf("python3.%d", n))
-	}
-	var run []string
-	for _, python := range candidates {
-		if exec.CommandContext(t.Context(), python, "-c", "").Run() == nil {
-			run = append(run, python)
-		}
-	}
-	if len(run) == 0 {
-		t.Skip("no Python runs here")
-	}
-	return run
 }
