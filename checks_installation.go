@@ -156,6 +156,9 @@ const (
 	smallShm   = 64 << 20
 )
 
+// moreRoom is what to do about a TMPDIR that fills up.
+const moreRoom = "mount a larger one there (shm_size: 512mb for /dev/shm), or set another TMPDIR"
+
 func judgeTempDir(c circumstances) []*finding {
 	p, s := c.plan, c.facts.room
 	if p.TempDir.Path == "" {
@@ -166,15 +169,14 @@ func judgeTempDir(c circumstances) []*finding {
 		all = append(all, found("", warning, exitCannotWrite, w))
 	}
 	free := fmt.Sprintf("%s (%s): %s free of %s", p.TempDir.Path, p.TempDir.Origin, size(s.Free), size(s.Total))
-	more := "mount a larger one there (shm_size: 512mb for /dev/shm), or set another TMPDIR"
 	switch {
 	case s.Total == 0: // it is still to be made, or does not count
 		all = append(all, okay("%s (%s)", p.TempDir.Path, p.TempDir.Origin))
-	case s.Free < littleRoom || s.Free < s.Total/5:
-		all = append(all, warn(more, "%s; metric files grow there, and processes that find it full end by SIGBUS", free))
+	case isShort(s):
+		all = append(all, warn(moreRoom, "%s; metric files grow there, and processes that find it full end by SIGBUS", free))
 	case s.Total <= smallShm:
 		note := okay("%s; metric files grow there with every process that ever ran", free)
-		note.Remedy = more + ", before it is full"
+		note.Remedy = moreRoom + ", before it is full"
 		all = append(all, note)
 	default:
 		all = append(all, okay("%s", free))

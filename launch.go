@@ -21,7 +21,13 @@ func launch(p plan, ready *prepared, caught *supervise.Signals, log *logger) int
 			log.Warn("health socket failed", logs.Str("path", p.Socket), logs.Str("error", err.Error()))
 		} else {
 			defer func() { _ = listener.Close() }()
-			desk := health.Desk{Answer: ledger.answer, Status: ledger.status}
+			room := &roomWatch{dir: p.TempDir.Path, log: log}
+			desk := health.Desk{Status: ledger.status, Answer: func(q health.Question) []health.Answer {
+				if p.Command != "run" { // of which nothing is known
+					room.asked(time.Now())
+				}
+				return ledger.answer(q)
+			}}
 			go health.Serve(listener, os.Geteuid(), desk) // ends when the listener is closed
 		}
 	}
