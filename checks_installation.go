@@ -21,7 +21,7 @@ func installationChecks() []check {
 		{
 			// Pain 29.
 			id: "data-files", looks: "what authentik opens below its root, beside its code",
-			goesWrong: "error 78 for what nothing works without, as far as the release is known, else warning", judge: judgeDataFiles,
+			goesWrong: "error 78 for what nothing works without in an image of a known release, else warning", judge: judgeDataFiles,
 		},
 		{
 			// Pain 28.
@@ -67,7 +67,8 @@ func judgeDataFiles(c circumstances) []*finding {
 	var all []*finding
 	for _, e := range c.facts.release.MissingData(c.facts.view, c.facts.layout) {
 		f := warn("", "%s", e)
-		if e.Needed && c.facts.releaseKnown {
+		// A Nix package may have patched the name.
+		if e.Needed && c.facts.releaseKnown && c.facts.layout.Kind == "image" {
 			f = bad(exitConfig, "", "%s", e)
 		}
 		f.Found, f.Remedy = e.What(), e.Remedy()
@@ -81,13 +82,17 @@ func judgeDataFiles(c circumstances) []*finding {
 
 func judgeScripts(c circumstances) []*finding {
 	names := []string{"python"}
-	if c.serves("server") {
+	// With debug the server starts ./manage.py instead (internal/web/web.go).
+	if c.serves("server") && !c.facts.settings.True("debug") {
 		names = append(names, "gunicorn")
 	}
 	var all []*finding
 	for _, name := range names {
 		file := authentik.ScriptNamed(c.facts.view, name, c.plan.env["PATH"])
-		if file == "" {
+		switch {
+		case file == "" && name == "python":
+			continue // whoever is started by it has looked for it
+		case file == "":
 			all = append(all, bad(exitConfig, "build the image with it", "%s: not found in PATH=%s", name, c.plan.env["PATH"]))
 			continue
 		}

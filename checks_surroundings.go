@@ -21,7 +21,7 @@ func surroundingChecks() []check {
 		{
 			// Pains 4, 5, 32.
 			id: "listen", looks: "every address that will be listened on, by binding it",
-			goesWrong: "error 78 for the server's HTTP address in use, not to be had, or no address; warning for the others, which authentik does without", judge: judgeListen,
+			goesWrong: "warning for one that is in use, not to be had or no address; error 78 where neither HTTP nor HTTPS is left", judge: judgeListen,
 		},
 		{
 			// Pain 21.
@@ -49,38 +49,50 @@ func judgeHung(c circumstances) []*finding {
 	return all
 }
 
-// judgeListen names what was tried, by service.
+// judgeListen names what was tried, by service. authentik goes on without an address that it
+// cannot have, and so do we as long as one is left by which somebody can log in.
 func judgeListen(c circumstances) []*finding {
 	var all []*finding
+	lost, vital := 0, 0
 	for _, l := range c.facts.listeners {
-		where := l.service + "'s " + l.setting + " " + l.address
-		variable := authentik.Variable(l.setting)
-		switch {
-		case l.err == nil && l.onIPv4:
-			all = append(all, okay("%s is free, and in the place of [::]: this machine has no IPv6, and nobody has set %s", where, variable))
-		case l.err == nil && c.isPrivileged(l.address):
-			all = append(all, l.verdict("take a port from "+strconv.Itoa(c.facts.freePorts)+" on in "+variable+
-				", or set the sysctl net.ipv4.ip_unprivileged_port_start", "%s: low ports are for root, and the children are %s", where, c.facts.identity))
-		case l.err == nil:
-			all = append(all, okay("%s is free", where))
-		default:
-			remedy, why := whyNotBound(l.err, variable, c.facts.running)
-			if remedy == "" {
-				all = append(all, okay("%s %s", where, why))
-				continue
+		f := c.judgeListener(l)
+		if l.vital {
+			vital++
+			if f.State == warning {
+				lost++
 			}
-			all = append(all, l.verdict(remedy, "%s %s", where, why))
+		}
+		all = append(all, f)
+	}
+	if vital == 0 || lost < vital {
+		return all
+	}
+	for i, l := range c.facts.listeners {
+		if l.vital {
+			all[i].State, all[i].code = wrong, exitConfig
 		}
 	}
 	return all
 }
 
-// verdict is an error for what authentik is useless without.
-func (l listener) verdict(remedy, format string, args ...any) *finding {
-	if l.vital {
-		return bad(exitConfig, remedy, format, args...)
+func (c circumstances) judgeListener(l listener) *finding {
+	where := l.service + "'s " + l.setting + " " + l.address
+	variable := authentik.Variable(l.setting)
+	switch {
+	case l.err != nil:
+		remedy, why := whyNotBound(l.err, variable, c.facts.running)
+		if remedy == "" {
+			return okay("%s %s", where, why)
+		}
+		return warn(remedy, "%s %s", where, why)
+	case l.onIPv4:
+		return okay("%s is free, and in the place of [::]: this machine has no IPv6, and nobody has set %s", where, variable)
+	case c.isPrivileged(l.address):
+		return warn("take a port from "+strconv.Itoa(c.facts.freePorts)+" on in "+variable+", or set the sysctl net.ipv4.ip_unprivileged_port_start",
+			"%s: low ports are for root, and the children are %s", where, c.facts.identity)
+	default:
+		return okay("%s is free", where)
 	}
-	return warn(remedy, format, args...)
 }
 
 // whyNotBound puts bind's errors (man 2 bind, man 7 ip) into words.

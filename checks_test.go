@@ -102,7 +102,13 @@ func TestJudges(t *testing.T) {
 		{"without IPv6, by default", judgeListen, listening(listener{service: "server", setting: "listen.http", address: "0.0.0.0:9000", onIPv4: true}), []string{"ok: server's listen.http 0.0.0.0:9000 is free, and in the place of [::]: this machine has no IPv6"}},
 		{"without IPv6, and wanted", judgeListen, listening(listener{service: "server", setting: "listen.http", address: "[::]:9000", vital: true, err: unix.EAFNOSUPPORT}), []string{"error: server's listen.http [::]:9000 cannot be had: this machine has no IPv6"}},
 		{"in use, and vital", judgeListen, listening(listener{service: "server", setting: "listen.http", address: "0.0.0.0:9000", vital: true, err: unix.EADDRINUSE}), []string{"error: server's listen.http 0.0.0.0:9000 is in use"}},
-		{"in use, and not", judgeListen, listening(listener{service: "worker", setting: "listen.http", address: "0.0.0.0:9000", err: unix.EADDRINUSE}), []string{"warning: worker's listen.http 0.0.0.0:9000 is in use"}},
+		{"in use, and HTTPS is left", judgeListen, func(c *circumstances) {
+			c.facts.listeners = []listener{
+				{service: "server", setting: "listen.http", address: "0.0.0.0:9000", vital: true, err: unix.EADDRINUSE},
+				{service: "server", setting: "listen.https", address: "0.0.0.0:9443", vital: true},
+			}
+		}, []string{"warning: server's listen.http 0.0.0.0:9000 is in use", "ok: server's listen.https"}},
+		{"in use, and not vital", judgeListen, listening(listener{service: "worker", setting: "listen.http", address: "0.0.0.0:9000", err: unix.EADDRINUSE}), []string{"warning: worker's listen.http 0.0.0.0:9000 is in use"}},
 		{"in use by ourselves", judgeListen, func(c *circumstances) {
 			listening(listener{service: "server", setting: "listen.http", address: "0.0.0.0:9000", vital: true, err: unix.EADDRINUSE})(c)
 			c.facts.running = true

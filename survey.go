@@ -63,7 +63,7 @@ type listener struct {
 	service, setting, address string
 	// onIPv4 tells that it is there in the place of IPv6's, which this machine has not.
 	onIPv4 bool
-	// vital: the service is of no use without.
+	// vital: people log in by one of these.
 	vital bool
 	err   error
 }

@@ -78,7 +78,7 @@ func listenersOf(command string, config authentik.Config) []listener {
 	}
 	if command == "server" || command == "all" {
 		add("server", "listen.http", config.ListenHTTP, true)
-		add("server", "listen.https", config.ListenHTTPS, false)
+		add("server", "listen.https", config.ListenHTTPS, true)
 		add("server", "listen.metrics", config.ListenMetrics, false)
 	}
 	if command == "all" {

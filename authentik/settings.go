@@ -1,6 +1,7 @@
 package authentik
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -95,11 +96,13 @@ func readTree(file string, read func(string) ([]byte, error)) (map[string]any, e
 	case err != nil:
 		return nil, &FileError{Path: file, Err: err}
 	}
+	raw = bytes.TrimPrefix(raw, []byte("\ufeff")) // a byte order mark
 	if tree, ok := plainYAML(string(raw)); ok {
 		return tree, nil
 	}
 	var content any
-	if err := yaml.Unmarshal(raw, &content); err != nil {
+	// Of two values of a name Python takes the later.
+	if err := yaml.UnmarshalWithOptions(raw, &content, yaml.AllowDuplicateMapKey()); err != nil {
 		// The parser's own text shows the lines around, and they may hold a secret.
 		return nil, &FileError{Path: file, Line: faultyLine(err), Fatal: true}
 	}

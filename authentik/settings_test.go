@@ -113,6 +113,19 @@ func TestSettingsThatCannotBeRead(t *testing.T) {
 	}
 }
 
+// TestWhatPythonTakes are files that yaml.safe_load reads, and that must not keep authentik from
+// starting.
+func TestWhatPythonTakes(t *testing.T) {
+	for _, text := range []string{
+		"a: 1\na: 2\n", "%YAML 1.1\n---\na: 2\n", "\ufeffa: 2\n", "a: 2\r\n", "? a\n: 2\n", "{a: 2,\n b: [1,\n]}\n", "x: &y {a: 2}\n<<: *y\n", "a: !!str 2\n", "a: 2 #\n...\n",
+	} {
+		s, err := ReadSettings(sources(nil, map[string]string{"/srv/local.yml": text}))
+		if err != nil || s.Text("a") != "2" {
+			t.Errorf("%q: a is %q, %v", text, s.Text("a"), err)
+		}
+	}
+}
+
 func TestSecretsAndWhoGaveThem(t *testing.T) {
 	s, err := ReadSettings(sources(
 		map[string]string{"AUTHENTIK_SECRET_KEY": "file:///run/key", "AUTHENTIK_EMAIL__PASSWORD": "file:///run/blank?x", "AUTHENTIK_LISTEN__HTTP": "[::]:80"},
