@@ -80,14 +80,19 @@ func (r *prepared) tidy(p plan, tell busy) {
 		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.NumCPU()))
 	}
 	for _, tree := range p.Trees {
+		stopped := false
 		ctx, cancel := context.WithTimeout(context.Background(), ownershipBound)
 		report := tree.Own(ctx, p.Identity, p.FixOwnership, func(looked, changed int) {
-			if !tell("looking through "+tree.For, tree.Path, looked, changed) {
+			if stopped = !tell("looking through "+tree.For, tree.Path, looked, changed); stopped {
 				cancel()
 			}
 		})
 		cancel()
+		report.GaveUp = report.GaveUp && !stopped
 		r.owned(p, tree, report)
+		if stopped {
+			return // nothing is going to be started, and each tree would take its time again
+		}
 	}
 	if p.Blueprints != nil {
 		r.mirror(p)
