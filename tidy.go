@@ -139,7 +139,7 @@ func (r *prepared) owned(p plan, t prepare.Tree, report prepare.OwnerReport) {
 		r.note("ownership", warning, exitCannotWrite, err)
 	}
 	if report.GaveUp {
-		f := warn("look for a file server that hangs, or set --fix-ownership never", "%s (%s): not all of it could be looked through in %s", t.Path, t.For, report.Took.Round(time.Second))
+		f := warn("look for a file server that hangs, or is slow", "%s (%s): not all of it could be looked through in %s", t.Path, t.For, report.Took.Round(time.Second))
 		f.Check = "ownership"
 		r.findings = append(r.findings, f)
 	}
