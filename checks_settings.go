@@ -199,10 +199,10 @@ func judgeBootstrap(c circumstances) []*finding {
 	return all
 }
 
-// judgeStorage is for the official image, whose directories are well known. Elsewhere it is
-// the installation's own affair where data lies.
+// judgeStorage is for the official image. Elsewhere it is the installation's own affair where
+// data lies.
 func judgeStorage(c circumstances) []*finding {
-	if c.facts.layout.Kind != "image" || c.facts.layout.Root != "/" {
+	if !c.facts.inImage() {
 		return nil
 	}
 	for _, d := range c.facts.config.DataDirs {

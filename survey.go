@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -54,8 +55,8 @@ type facts struct {
 	databaseProgram string
 	// view is how authentik's files are looked at.
 	view authentik.View
-	// hung are paths that did not answer.
-	hung []error
+	// hung are paths that did not answer so far: what looks by view or find may meet more.
+	hung func() []error
 }
 
 // dockerSocket is a container engine's, and why the children cannot use it.
@@ -84,7 +85,7 @@ const (
 // after all. Where it finds a fault it looks on as far as that makes sense: facts without a
 // layout are of no use, others are.
 func survey(o options, failed map[string]error, reader *prepare.Reader) (facts, error) {
-	f := facts{self: prepare.Self(), find: reader.Executable, releaseKnown: true}
+	f := facts{self: prepare.Self(), find: reader.Executable, hung: reader.Faults, releaseKnown: true}
 	ofAuthentik := o.command != "run"
 	if ofAuthentik {
 		if err := f.surveyLayout(o, reader); err != nil {
@@ -103,7 +104,6 @@ func survey(o options, failed map[string]error, reader *prepare.Reader) (facts, 
 	} else {
 		tempDirErr = nil // it does without
 	}
-	f.hung = reader.Faults()
 	return f, merged(identityErr, tempDirErr)
 }
 
@@ -204,7 +204,7 @@ func wantedUser(o options, self prepare.Identity, verb authentik.Verb) (user, by
 func (f *facts) surveyHost(o options, reader *prepare.Reader) {
 	f.now = time.Now()
 	f.mounts = map[string]bool{}
-	for _, path := range append(f.dataMounts(), zoneFiles()...) {
+	for _, path := range slices.Concat(f.dataMounts(), zoneFiles()) {
 		f.mounts[path] = reader.IsMount(path)
 	}
 	f.openFiles, f.openFilesMax = supervise.OpenFiles()
@@ -225,8 +225,15 @@ func (f *facts) surveyHost(o options, reader *prepare.Reader) {
 	}
 }
 
-// dataMounts are where uploads lie, and where they lay before 2025.12.
+// inImage tells that authentik is the official image's own, whose directories are well known.
+func (f *facts) inImage() bool { return f.layout.Kind == "image" && f.layout.Root == "/" }
+
+// dataMounts are where uploads lie, and where they lay before 2025.12, as far as anybody
+// asks: a file server that is gone keeps waiting whoever looks.
 func (f *facts) dataMounts() []string {
+	if !f.inImage() {
+		return nil
+	}
 	paths := []string{"/media"}
 	for _, d := range f.config.DataDirs {
 		if !d.IfThere {
