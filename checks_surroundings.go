@@ -42,8 +42,11 @@ func surroundingChecks() []check {
 }
 
 func judgeHung(c circumstances) []*finding {
+	if c.facts.hung == nil {
+		return nil
+	}
 	var all []*finding
-	for _, err := range c.facts.hung {
+	for _, err := range c.facts.hung() {
 		all = append(all, found("", warning, exitConfig, err))
 	}
 	return all

@@ -14,7 +14,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"ak-init/prepare"
-	"ak-init/testdata/standin/layout"
 )
 
 func TestServerFromStartToStop(t *testing.T) {
@@ -391,28 +390,6 @@ func TestTempDirThatIsMissing(t *testing.T) {
 	r.exitCode()
 	if _, err := os.Stat(s.dir + "/new"); errors.Is(err, os.ErrNotExist) {
 		t.Error("what the child may have written was thrown away")
-	}
-}
-
-// A Nix image: nothing below /, all by PATH, and no --root.
-func TestNixLayout(t *testing.T) {
-	t.Parallel()
-	s := newScene(t)
-	standin, err := standIn()
-	s.must(err)
-	nix, err := layout.Nix(s.dir+"/n", standin)
-	s.must(err)
-	s.env = slices.DeleteFunc(s.env, func(e string) bool { return strings.HasPrefix(e, "AK_INIT_ROOT=") })
-	s.env = append(s.env, "PATH="+nix.Django+"/bin:"+nix.ServerBin, "AK_INIT_USER="+uid())
-	s.must(os.Remove(s.root + "/manage.py")) // the working directory is no authentik
-	for role, argv0 := range map[string]string{"server": "authentik", "worker": "python"} {
-		r := s.start(role)
-		s.awaitHealth(0, "--started")
-		got := s.starts(role)[0]
-		if got.Cwd != nix.Django || got.Env["VIRTUAL_ENV"] != nix.Django || got.Argv[0] != argv0 {
-			t.Errorf("%s runs %q in %s with VIRTUAL_ENV=%s", role, got.Argv, got.Cwd, got.Env["VIRTUAL_ENV"])
-		}
-		r.stop()
 	}
 }
 

@@ -48,8 +48,8 @@ type facts struct {
 	databaseProgram string
 	// view is how authentik's files are looked at.
 	view authentik.View
-	// hung are paths that did not answer.
-	hung []error
+	// hung are paths that did not answer so far: what looks by view or find may meet more.
+	hung func() []error
 }
 
 // dockerSocket is a container engine's, and why the children cannot use it.
@@ -78,7 +78,7 @@ const (
 // after all. Where it finds a fault it looks on as far as that makes sense: facts without a
 // layout are of no use, others are.
 func survey(o options, failed map[string]error, reader *prepare.Reader) (facts, error) {
-	f := facts{self: prepare.Self(), find: reader.Executable, releaseKnown: true}
+	f := facts{self: prepare.Self(), find: reader.Executable, hung: reader.Faults, releaseKnown: true}
 	ofAuthentik := o.command != "run"
 	if ofAuthentik {
 		if err := f.surveyLayout(o, reader); err != nil {
@@ -97,7 +97,6 @@ func survey(o options, failed map[string]error, reader *prepare.Reader) (facts, 
 	} else {
 		tempDirErr = nil // it does without
 	}
-	f.hung = reader.Faults()
 	return f, merged(identityErr, tempDirErr)
 }
 

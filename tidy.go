@@ -82,14 +82,19 @@ func (r *prepared) tidy(p plan, tell busy) {
 		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.NumCPU()))
 	}
 	for _, tree := range p.Trees {
+		stopped := false
 		ctx, cancel := context.WithTimeout(context.Background(), ownershipBound)
 		report := tree.Own(ctx, p.Identity, p.FixOwnership, func(looked, changed int) {
-			if !tell("looking through "+tree.For, tree.Path, looked, changed) {
+			if stopped = !tell("looking through "+tree.For, tree.Path, looked, changed); stopped {
 				cancel()
 			}
 		})
 		cancel()
+		report.GaveUp = report.GaveUp && !stopped
 		r.owned(p, tree, report)
+		if stopped {
+			return // nothing is going to be started, and each tree would take its time again
+		}
 	}
 	if p.Blueprints != nil {
 		r.mirror(p)
@@ -136,7 +141,7 @@ func (r *prepared) owned(p plan, t prepare.Tree, report prepare.OwnerReport) {
 		r.note("ownership", warning, exitCannotWrite, err)
 	}
 	if report.GaveUp {
-		f := warn("look for a file server that hangs, or set --fix-ownership never", "%s (%s): not all of it could be looked through in %s", t.Path, t.For, report.Took.Round(time.Second))
+		f := warn("look for a file server that hangs, or is slow", "%s (%s): not all of it could be looked through in %s", t.Path, t.For, report.Took.Round(time.Second))
 		f.Check = "ownership"
 		r.findings = append(r.findings, f)
 	}

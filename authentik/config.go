@@ -38,9 +38,9 @@ type DataDir struct {
 func (s Settings) Config(root string) Config {
 	get := func(name, otherwise string) string { return cmp.Or(s.Text(name), otherwise) }
 	c := Config{
-		ListenHTTP:    get("listen.http", "0.0.0.0:9000"),
-		ListenHTTPS:   get("listen.https", "0.0.0.0:9443"),
-		ListenMetrics: get("listen.metrics", "0.0.0.0:9300"),
+		ListenHTTP:    withoutUser(get("listen.http", "0.0.0.0:9000")),
+		ListenHTTPS:   withoutUser(get("listen.https", "0.0.0.0:9443")),
+		ListenMetrics: withoutUser(get("listen.metrics", "0.0.0.0:9300")),
 		WebPath:       get("web.path", "/"),
 	}
 	backend := get("storage.backend", "file")

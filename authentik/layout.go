@@ -98,8 +98,12 @@ func Find(view View, roots []string) (Layout, error) {
 			if len(lacks) == 0 {
 				return k.layout(view, root), nil
 			}
-			if at == "" || len(lacks) < len(nearest) {
+			last := len(lacks) - 1
+			switch {
+			case at == "" || len(lacks) < len(nearest):
 				nearest, at = lacks, root
+			case at == root && len(lacks) == len(nearest) && lacks[last] != nearest[last]:
+				nearest[last] += " or " + lacks[last] // the kinds differ in where Python lies
 			}
 		}
 	}

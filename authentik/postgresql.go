@@ -43,7 +43,7 @@ func (s Settings) PostgreSQL() (PostgreSQL, error) {
 	get := func(name string) string { return s.Text("postgresql." + name) }
 	options, err := s.options("postgresql.conn_options")
 	return PostgreSQL{
-		Host: get("host"), Port: get("port"), Name: get("name"), User: get("user"), Password: get("password"),
+		Host: withoutUser(get("host")), Port: get("port"), Name: get("name"), User: get("user"), Password: get("password"),
 		SSLMode: get("sslmode"), SSLRootCert: get("sslrootcert"), SSLCert: get("sslcert"), SSLKey: get("sslkey"),
 		Options: options, Schema: get("default_schema"),
 	}, err
@@ -70,6 +70,7 @@ func (s Settings) Replicas() ([]PostgreSQL, error) {
 				*field = s.Text(at + "." + name + "." + key)
 			}
 		}
+		r.Host = withoutUser(r.Host)
 		r.settle()
 		all = append(all, r)
 	}

@@ -171,3 +171,13 @@ func FuzzSettings(f *testing.F) {
 		_ = slices.Sorted(slices.Values(s.Config("/").ProbeAddresses()))
 	})
 }
+
+func TestNoUserBeforeAnAddress(t *testing.T) {
+	for given, want := range map[string]string{
+		"0.0.0.0:9000": "0.0.0.0:9000", "http://u:secret@h:1": "***@h:1", "u:a@b@h": "***@h", "@/run/abstract": "@/run/abstract", "": "",
+	} {
+		if got := withoutUser(given); got != want {
+			t.Errorf("of %q is left %q, want %q", given, got, want)
+		}
+	}
+}

@@ -38,3 +38,13 @@ func number(literal string) string {
 	}
 	return printed
 }
+
+// withoutUser hides what stands before an address as in a URL: whoever writes a URL where a
+// host belongs writes a password with it. What is left is no host either. A leading @ is an
+// abstract socket's (libpq, host).
+func withoutUser(address string) string {
+	if at := strings.LastIndexByte(address, '@'); at > 0 {
+		return "***" + address[at:]
+	}
+	return address
+}

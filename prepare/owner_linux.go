@@ -55,7 +55,8 @@ type OwnerReport struct {
 	// file system is in there once.
 	First []error
 	Took  time.Duration
-	// GaveUp tells that the context ended before all was looked at.
+	// GaveUp tells that the context ended, or nothing answered any more, before all was
+	// looked at.
 	GaveUp bool
 }
 
@@ -88,9 +89,9 @@ type owning struct {
 // nothing unless root works for an id that is not root; a ReadOnly tree is looked at by
 // whoever we are. An entry is right when its uid is id's and its gid is one of id's: files
 // of a Kubernetes volume have fsGroup as their group, and keep it. Mounts below are gone
-// through as chown -R does. When ctx ends Own returns within a second, though a system call
-// that hangs may change one last entry later. progress, which may be nil, is called in this
-// goroutine every two seconds.
+// through as chown -R does. When ctx ends Own returns within a second, and where nothing
+// answers within [Bound] soon after that, though a system call that hangs may change one last
+// entry later. progress, which may be nil, is called in this goroutine every two seconds.
 func (t Tree) Own(ctx context.Context, id Identity, fix Fix, progress func(looked, changed int)) OwnerReport {
 	begin := time.Now()
 	o := &owning{Tree: t, id: id, fix: fix, readOnly: map[uint64]bool{}}
@@ -99,28 +100,40 @@ func (t Tree) Own(ctx context.Context, id Identity, fix Fix, progress func(looke
 	}
 	w := newWalk(o.look, o.cannotEnter)
 	done := make(chan struct{})
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	go func() { // ends when the workers have
 		defer close(done)
 		o.run(ctx, w)
 	}()
-	o.await(ctx, done, func() {
+	o.await(ctx, done, func() (looked int) {
+		looked = int(w.looked.Load())
 		if progress != nil {
-			progress(int(w.looked.Load()), int(o.changed.Load()))
+			progress(looked, int(o.changed.Load()))
 		}
+		return looked
 	})
 	return o.report(w, time.Since(begin))
 }
 
-// await waits for the end, or for ctx and then no longer than patience.
-func (o *owning) await(ctx context.Context, done <-chan struct{}, progress func()) {
+// await waits for the end, or for ctx and then no longer than patience. Where for [Bound] no
+// entry more has been looked at, as progress tells, the file system does not answer.
+func (o *owning) await(ctx context.Context, done <-chan struct{}, progress func() (looked int)) {
 	tick := time.NewTicker(progressEvery)
 	defer tick.Stop()
+	last, still := 0, time.Duration(0)
 	for {
 		select {
 		case <-done:
 			return
 		case <-tick.C:
-			progress()
+			looked := progress()
+			if still += progressEvery; looked != last {
+				last, still = looked, 0
+			}
+			if still >= Bound {
+				return
+			}
 		case <-ctx.Done():
 			select {
 			case <-done:

@@ -128,16 +128,15 @@ func (w *walk) read(ctx context.Context, d *directory, buf []byte) (below []*dir
 			return below, true
 		}
 		_, _, names = unix.ParseDirent(buf[:n], -1, names[:0])
-		for i, name := range names {
+		for _, name := range names {
 			if ctx.Err() != nil {
-				w.looked.Add(int64(i))
 				return below, false
 			}
+			w.looked.Add(1) // one by one: who is told of progress is told of this entry
 			if w.look(d, name) {
 				below = append(below, &directory{filepath.Join(d.path, name), -1})
 			}
 		}
-		w.looked.Add(int64(len(names)))
 	}
 	return below, false
 }
