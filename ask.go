@@ -6,10 +6,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os/exec"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
+
+	"ak-init/supervise"
 )
 
 // askBound is how long PostgreSQL and its replicas may take to answer a check.
@@ -18,7 +22,7 @@ const askBound = 60 * time.Second
 // askDatabase lets ak-init-database look, as a child would: with a child's environment and
 // rights. Nothing else is started by a check, and nobody else waits for a process, so this is
 // not supervise's.
-func askDatabase(o options, f facts, p plan) []*finding {
+func askDatabase(ctx context.Context, o options, f facts, p plan) []*finding {
 	if p.Database.Left != "" {
 		return []*finding{{Check: "database", State: fine, Found: "waiting for it is left to authentik: " + p.Database.Left}}
 	}
@@ -26,11 +30,16 @@ func askDatabase(o options, f facts, p plan) []*finding {
 	if f.layout.Version != "" {
 		words = append(words, "--version", f.layout.Version)
 	}
-	command := p.command(p.asking(o, f, "check-database", nil, words))
-	ctx, cancel := context.WithTimeout(context.Background(), askBound)
+	return ask(ctx, p.command(p.asking(o, f, "check-database", nil, words)), askBound)
+}
+
+// ask gives what the program finds, or that it cannot say.
+func ask(ctx context.Context, command supervise.Command, bound time.Duration) []*finding {
+	ctx, cancel := context.WithTimeout(ctx, bound)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, command.Path) //nolint:forbidigo // see above
 	cmd.Args, cmd.Env, cmd.Dir = command.Argv, command.Env, command.Dir
+	cmd.WaitDelay = time.Second // for what it may have started
 	if id := command.Identity; id != nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: id.UID, Gid: id.GID, Groups: id.Groups}}
 	}
@@ -38,18 +47,26 @@ func askDatabase(o options, f facts, p plan) []*finding {
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	all := readFindings(out)
-	if exit, ok := errors.AsType[*exec.ExitError](err); ok && len(all) > 0 {
+	exit, failed := errors.AsType[*exec.ExitError](err)
+	why := ""
+	switch {
+	case failed && exit.Exited() && len(all) > 0:
 		for _, one := range all {
 			one.code = exit.ExitCode()
 		}
 		return all
+	case ctx.Err() != nil:
+		why = "it has not ended within " + bound.String()
+	case err != nil:
+		why = strings.TrimSpace(oneLine(fmt.Errorf("%w %s", err, bytes.TrimSpace(stderr.Bytes()))))
+	case len(all) == 0:
+		why = "it says nothing"
+	default:
+		return all
 	}
-	if err != nil || len(all) == 0 {
-		f := bad(exitUnavailable, "run it by hand", "%s cannot be asked: %v %s", command.Path, err, bytes.TrimSpace(stderr.Bytes()))
-		f.Check = "database"
-		return append(all, f)
-	}
-	return all
+	f := bad(exitUnavailable, "run it by hand", "%s cannot be asked: %s", command.Path, why)
+	f.Check = "database"
+	return append(all, f)
 }
 
 // readFindings reads a finding a line.
@@ -57,7 +74,7 @@ func readFindings(out []byte) []*finding {
 	var all []*finding
 	lines := bufio.NewScanner(bytes.NewReader(out))
 	for lines.Scan() {
-		f := &finding{}
+		f := &finding{code: exitUnavailable}
 		if json.Unmarshal(lines.Bytes(), f) == nil && f.Check != "" {
 			all = append(all, f)
 		}

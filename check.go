@@ -7,10 +7,12 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"text/tabwriter"
 
 	"ak-init/logs"
 	"ak-init/prepare"
+	"ak-init/supervise"
 )
 
 // report is what all checks have found.
@@ -21,7 +23,7 @@ type report struct {
 }
 
 // runChecks makes every check for a command and changes nothing.
-func runChecks(o options) report {
+func runChecks(ctx context.Context, o options) report {
 	r := report{Command: "all"} // which looks at everything
 	if len(o.args) > 0 {
 		r.Command = o.args[0]
@@ -30,7 +32,7 @@ func runChecks(o options) report {
 	v := prepare.Patiently(prepare.Bound, func(reader *prepare.Reader) prospects { return lookAhead(o, nil, reader) })
 	r.Findings = slices.Concat(findingsOf(v.err), v.plan.Findings)
 	if v.err == nil { // else it is not known who would write where
-		r.Findings = slices.Concat(r.Findings, lookAt(v.plan, v.facts.running), lookThrough(v.plan), askDatabase(o, v.facts, v.plan))
+		r.Findings = slices.Concat(r.Findings, lookAt(v.plan, v.facts.running), lookThrough(ctx, v.plan), askDatabase(ctx, o, v.facts, v.plan))
 	}
 	r.Findings = inOrder(r.Findings)
 	r.ExitCode = exitHealthy
@@ -68,10 +70,10 @@ func lookAt(p plan, running bool) []*finding {
 }
 
 // lookThrough looks at whole trees, and changes nothing.
-func lookThrough(p plan) []*finding {
+func lookThrough(ctx context.Context, p plan) []*finding {
 	var all []*finding
 	for _, t := range p.Trees {
-		ctx, cancel := context.WithTimeout(context.Background(), ownershipBound)
+		ctx, cancel := context.WithTimeout(ctx, ownershipBound)
 		report := t.Own(ctx, p.Identity, prepare.FixNever, nil)
 		cancel()
 		r := prepared{}
@@ -176,9 +178,22 @@ func verdictOf(r report) string {
 	return fmt.Sprintf("%s (%d ok, %d warnings, %d errors)", s, count[fine], count[warning], count[wrong])
 }
 
-// checkCommand runs the checks, prints them, and gives the exit code.
-func checkCommand(o options, stdout *os.File) int {
-	r := runChecks(o)
+// checkCommand runs the checks, prints them, and gives the exit code. A signal ends them: as
+// PID 1 nobody else would see to that.
+func checkCommand(o options, caught *supervise.Signals, stdout *os.File) int {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	made := make(chan report, 1)
+	go func() { made <- runChecks(ctx, o) }() // ends soon after ctx
+	var r report
+	select {
+	case r = <-made:
+	case sig := <-caught.Asked():
+		cancel()
+		<-made // and with it the process that asks PostgreSQL
+		number, _ := sig.(syscall.Signal)
+		return 128 + int(number)
+	}
 	if err := writeReport(r, o.output, logs.IsTerminal(stdout) && o.env["NO_COLOR"] == "", stdout); err != nil {
 		return exitInternal
 	}

@@ -35,8 +35,21 @@ var akInitDatabase = sync.OnceValues(func() (string, error) {
 // Services run as ourselves.
 func newDatabaseScene(t *testing.T) (*scene, *postgres.Server) {
 	t.Helper()
+	db := authentiks(t)
+	return newSceneWith(t, db.Port), db
+}
+
+// authentiks is a PostgreSQL with authentik's role and database.
+func authentiks(t *testing.T) *postgres.Server {
+	t.Helper()
 	db := postgres.Start(t, map[string]string{"pg_hba.conf": "host all postgres all trust\nhost all all all scram-sha-256\n"})
 	db.SQL(t, "create role authentik login password 'canary'", "create database authentik owner authentik")
+	return db
+}
+
+// newSceneWith is a scene with ak-init-database, and a PostgreSQL at that port.
+func newSceneWith(t *testing.T, port string) *scene {
+	t.Helper()
 	s := newScene(t)
 	program, err := akInitDatabase()
 	s.must(err)
@@ -47,8 +60,8 @@ func newDatabaseScene(t *testing.T) (*scene, *postgres.Server) {
 	syscall.ForkLock.RUnlock()
 	s.must(err)
 	s.env = append(s.env, "AK_INIT_WAIT_DATABASE=60s", "AK_INIT_USER="+uid(), "HOME=/nonexistent",
-		"AUTHENTIK_POSTGRESQL__HOST=127.0.0.1", "AUTHENTIK_POSTGRESQL__PORT="+db.Port, "POSTGRES_PASSWORD=canary")
-	return s, db
+		"AUTHENTIK_POSTGRESQL__HOST=127.0.0.1", "AUTHENTIK_POSTGRESQL__PORT="+port, "POSTGRES_PASSWORD=canary")
+	return s
 }
 
 // awaitLine waits for a line of the log that holds all of these.
@@ -168,7 +181,7 @@ func TestMigrateRunsTheMigrationsAlone(t *testing.T) {
 
 func TestAStopWaitsForMigrations(t *testing.T) {
 	t.Parallel()
-	for _, words := range []string{"migrate", "server --migrate before"} {
+	for _, words := range []string{"migrate", "server --migrate before", "all"} {
 		t.Run(words, func(t *testing.T) {
 			t.Parallel()
 			s, _ := newDatabaseScene(t)

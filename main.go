@@ -46,7 +46,7 @@ func run(args, environ []string, stdout, stderr *os.File) int {
 		return healthcheck(opts, careless(stderr.Fd()))
 	case "check":
 		supervise.WriteFromBackground()
-		return checkCommand(opts, stdout)
+		return checkCommand(opts, caught, stdout)
 	case "help", "version", "status":
 		if err := tell(opts, caught, stdout); err != nil {
 			return usageFault(asRefusal(err), stderr)

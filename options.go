@@ -373,7 +373,17 @@ func (o *options) strayFlags() (faults []error) {
 			faults = append(faults, fmt.Errorf("--%s is for services, and %s is none", name, o.command))
 		}
 	}
+	for _, name := range []string{"wait-database", "migrate"} {
+		if slices.Contains(apartFromDatabase(), o.command) && byFlag(name) {
+			faults = append(faults, fmt.Errorf("--%s is for server, worker, all, migrate and check, not for %s", name, o.command))
+		}
+	}
 	return faults
+}
+
+// apartFromDatabase are the commands that neither wait for PostgreSQL nor migrate.
+func apartFromDatabase() []string {
+	return []string{"run", "bash", "manage", "healthcheck", "status"}
 }
 
 func (o *options) flagFaults() (faults []error) {

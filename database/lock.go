@@ -20,6 +20,9 @@ type Holder struct {
 	// it took the lock PostgreSQL does not say. Active is when its last query began.
 	// Both are on this machine's clock, and zero where nothing is known.
 	Since, Active time.Time
+	// Ours is whether it is the very session that asked. That has taken no lock: a pooler in
+	// transaction mode has given it away with the lock on it.
+	Ours bool
 }
 
 // String is for a line of a log.
@@ -44,7 +47,7 @@ func (h Holder) String() string {
 const holderQuery = `select l.pid, a.application_name, coalesce(pg_catalog.host(a.client_addr), case when a.backend_start is not null then 'socket' end),
 	a.usename, a.state,
 	extract(epoch from pg_catalog.clock_timestamp() - coalesce(a.backend_start, a.xact_start, a.query_start)),
-	extract(epoch from pg_catalog.clock_timestamp() - a.query_start)
+	extract(epoch from pg_catalog.clock_timestamp() - a.query_start), l.pid = pg_catalog.pg_backend_pid()
 from pg_catalog.pg_locks l left join pg_catalog.pg_stat_activity a on a.pid = l.pid
 where l.locktype = 'advisory' and l.granted and l.classid = %d and l.objid = %d and l.objsubid = 1
 	and l.database = (select oid from pg_catalog.pg_database where datname = pg_catalog.current_database())
@@ -58,7 +61,7 @@ func LockHolder(ctx context.Context, s Settings, key int64) (Holder, bool, error
 		row, err = firstRow(ctx, conn, lockQuery(holderQuery, key))
 		return err
 	})
-	if err != nil || len(row) != 7 {
+	if err != nil || len(row) != 8 {
 		return Holder{}, false, err
 	}
 	return holderOf(row, time.Now()), true, nil
@@ -74,7 +77,7 @@ func holderOf(row [][]byte, now time.Time) Holder {
 	pid, _ := strconv.Atoi(string(row[0]))
 	return Holder{
 		PID: pid, Application: text(1), Address: text(2), User: text(3), State: text(4),
-		Since: before(now, row[5]), Active: before(now, row[6]),
+		Since: before(now, row[5]), Active: before(now, row[6]), Ours: string(row[7]) == "t",
 	}
 }
 

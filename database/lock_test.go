@@ -30,7 +30,7 @@ func TestLockHolder(t *testing.T) {
 			if err != nil || !held {
 				t.Fatalf("%t, %v", held, err)
 			}
-			if h.PID != int(holder.PID()) || h.User != "app" || h.Application != "their migration" || h.Address != "127.0.0.1" || h.State != "idle" {
+			if h.PID != int(holder.PID()) || h.User != "app" || h.Application != "their migration" || h.Address != "127.0.0.1" || h.State != "idle" || h.Ours {
 				t.Errorf("%+v", h)
 			}
 			if age := time.Since(h.Since); age < 0 || age > time.Minute || h.Active.Before(h.Since) {
@@ -79,7 +79,7 @@ func TestLockHolder(t *testing.T) {
 }
 
 func TestHolderOfWhatItIsTold(t *testing.T) {
-	row := [][]byte{[]byte("x"), []byte("two\nlines\x1b[31m"), nil, {}, nil, []byte("NaN"), []byte("-5")}
+	row := [][]byte{[]byte("x"), []byte("two\nlines\x1b[31m"), nil, {}, nil, []byte("NaN"), []byte("-5"), nil}
 	h := holderOf(row, time.Now())
 	if want := `pid 0, user ?, from ?, application "two lines [31m", ?, since ?`; h.String() != want {
 		t.Errorf("%s, want %s", h, want)

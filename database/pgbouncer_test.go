@@ -3,7 +3,6 @@ package database
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -17,25 +16,8 @@ import (
 func pooler(t *testing.T, databases string, settings string) *server {
 	t.Helper()
 	shared(t) // the directory is its
-	path, err := exec.LookPath("pgbouncer")
-	if err != nil {
-		if _, err = os.Stat("/usr/sbin/pgbouncer"); err != nil {
-			postgres.Bed(t, "pgbouncer is missing")
-		}
-		path = "/usr/sbin/pgbouncer"
-	}
-	s := &server{postgres.New(t)}
-	ini := fmt.Sprintf("[databases]\n%s\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = %s\nunix_socket_dir =\npool_mode = transaction\nauth_type = plain\nauth_file = %s.users\n"+
-		"default_pool_size = 2\nserver_login_retry = 1\nquery_wait_timeout = 2\nignore_startup_parameters = extra_float_digits\n%s\n", databases, s.Port, s.Dir, settings)
 	users := fmt.Sprintf("\"app\" \"s3c:ret@/x %s\"\n\"stranger\" \"s3c:ret@/x %[1]s\"\n", canary)
-	for name, content := range map[string]string{".ini": ini, ".users": users} {
-		if err := os.WriteFile(s.Dir+name, []byte(content), 0o644); err != nil { //nolint:gosec // the server has another uid
-			t.Fatal(err)
-		}
-	}
-	s.Run(t, postgres.As(path, s.Dir+".ini"))
-	t.Cleanup(s.Stop) // and with it the sessions that it keeps, and their locks
-	return s
+	return &server{postgres.Pool(t, databases, users, settings)}
 }
 
 func TestThroughAPooler(t *testing.T) {
@@ -89,6 +71,11 @@ func TestThroughAPooler(t *testing.T) {
 			t.Errorf("%+v, %t, %v", h, held, err)
 		}
 		t.Log(h)
+		// The pooler gives the connection that was used last to whoever comes next.
+		h, held, err = LockHolder(t.Context(), p.through(), 77777)
+		if err != nil || !held || !h.Ours {
+			t.Errorf("%+v, %t, %v", h, held, err)
+		}
 	})
 	nothingRuns(t)
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -22,6 +21,10 @@ const (
 	fault   = "error"
 )
 
+// checkBound is how long all of a check may take. It ends before ak-init's patience with it
+// does, so that what does not answer has a line.
+const checkBound = 50 * time.Second
+
 // finding is what one look gave. Names in its JSON are not changed, only added.
 type finding struct {
 	Check string `json:"check"`
@@ -33,8 +36,11 @@ type finding struct {
 
 // check asks everything once and prints a line for each thing that was looked at.
 func check(o options, stdout io.Writer) int {
-	ctx := context.Background()
+	ctx, cancel := context.WithTimeoutCause(context.Background(), checkBound, fmt.Errorf("no answer within %s", checkBound))
+	defer cancel()
 	s := configured(o)
+	replicas := make(chan []error, 1)
+	go func() { replicas <- probeAll(ctx, s.replicas) }() // ends with ctx
 	var found []finding
 	for _, f := range s.faults {
 		found = append(found, finding{"database-settings", warning, f.Error(), "put that right"})
@@ -50,7 +56,7 @@ func check(o options, stdout io.Writer) int {
 	} else {
 		found = append(found, reached(s.primary, state), versionOf(s.primary, state, o.minimum), upgradePath(ctx, s, o.version), lock(ctx, s, time.Now()))
 	}
-	for i, err := range probeAll(ctx, s.replicas) {
+	for i, err := range <-replicas {
 		found = append(found, replicaOf(s.replicas[i], err))
 	}
 	enc := json.NewEncoder(stdout)
@@ -121,8 +127,11 @@ func upgradePath(ctx context.Context, s servers, version string) finding {
 func lock(ctx context.Context, s servers, now time.Time) finding {
 	f := finding{Check: "migration-lock", State: ok, Found: "nobody holds it"}
 	holder, held, err := database.LockHolder(ctx, s.primary, authentik.MigrationLock)
-	waiters, also := database.LockWaiters(ctx, s.primary, authentik.MigrationLock)
-	switch err := errors.Join(err, also); {
+	waiters := 0
+	if held {
+		waiters, err = database.LockWaiters(ctx, s.primary, authentik.MigrationLock)
+	}
+	switch {
 	case err != nil:
 		f.State = warning
 		f.Found, f.Remedy = replica{}.said(err)

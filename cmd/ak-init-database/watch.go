@@ -122,12 +122,17 @@ func holderFields(h database.Holder) []logs.Field {
 
 // stranded says what to do about a holder that seems to be forgotten, empty for one that does
 // not. A pooler in transaction mode gives the connection, and the lock with it, to whoever
-// comes next, and nobody gives it back (goauthentik/authentik#23876).
+// comes next, and nobody gives it back (goauthentik/authentik#23876). Who comes next may be
+// we, and then it looks busy.
 func stranded(h database.Holder, now time.Time) string {
-	if h.State != "idle" || h.Active.IsZero() || now.Sub(h.Active) < idleLong {
+	var why string
+	switch {
+	case h.Ours:
+		why = "a pooler has given us the session that holds it, so whoever took it is not served by that any more, and nobody may give it back"
+	case h.State == "idle" && !h.Active.IsZero() && now.Sub(h.Active) >= idleLong:
+		why = fmt.Sprintf("it has been idle for %s: if no migration runs, a pooler in transaction mode may have stranded the lock", now.Sub(h.Active).Round(time.Second))
+	default:
 		return ""
 	}
-	return fmt.Sprintf("it has been idle for %s: if no migration runs, a pooler in transaction mode may have stranded the lock; "+
-		"select pg_terminate_backend(%d) frees it, and a connection past the pooler, or one in session mode, prevents it",
-		now.Sub(h.Active).Round(time.Second), h.PID)
+	return fmt.Sprintf("%s; select pg_terminate_backend(%d) frees it, and a connection past the pooler, or one in session mode, prevents it", why, h.PID)
 }

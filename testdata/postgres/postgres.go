@@ -128,6 +128,7 @@ func template() (string, string) {
 		return "", err.Error()
 	}
 	beds.dir = dir
+	_ = os.Chmod(dir, 0o711) //nolint:gosec // for sockets; a data directory has a mode of its own
 	if attr, _ := owner(); attr.Credential != nil {
 		_ = os.Chown(dir, int(attr.Credential.Uid), int(attr.Credential.Gid))
 	}
