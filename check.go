@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -31,7 +32,7 @@ func runChecks(ctx context.Context, o options) report {
 	o.command, o.args = r.Command, nil
 	v := prepare.Patiently(prepare.Bound, func(reader *prepare.Reader) prospects { return lookAhead(o, nil, reader) })
 	r.Findings = slices.Concat(findingsOf(v.err), v.plan.Findings)
-	if v.err == nil { // else it is not known who would write where
+	if !v.facts.identityFailed && v.plan.TempDir.Path != "" { // else it is not known who would write where
 		r.Findings = slices.Concat(r.Findings, lookAt(v.plan, v.facts.running), lookThrough(ctx, v.plan), askDatabase(ctx, o, v.facts, v.plan))
 	}
 	r.Findings = inOrder(r.Findings)
@@ -113,17 +114,14 @@ func lookedAt(d prepare.Dir, out prepare.Outcome) string {
 	}
 }
 
-// inOrder sorts findings as the checks are, and leaves out an ok of a check that has found a
-// fault.
+// inOrder sorts findings as the checks are; what no check is known for comes last.
 func inOrder(findings []*finding) []*finding {
-	sorted := []*finding{}
-	for _, one := range checks() {
-		for _, f := range findings {
-			if f.Check == one.id {
-				sorted = append(sorted, f)
-			}
-		}
+	place := map[string]int{}
+	for i, one := range checks() {
+		place[one.id] = i - len(checks())
 	}
+	sorted := slices.Clone(findings)
+	slices.SortStableFunc(sorted, func(a, b *finding) int { return cmp.Compare(place[a.Check], place[b.Check]) })
 	return sorted
 }
 
@@ -166,6 +164,13 @@ func painted(s state, colour bool) string {
 	return "\x1b[" + code + "m" + string(s) + "\x1b[0m"
 }
 
+func counted(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
 func verdictOf(r report) string {
 	count := map[state]int{}
 	for _, f := range r.Findings {
@@ -175,7 +180,7 @@ func verdictOf(r report) string {
 	if r.ExitCode != 0 {
 		s = fmt.Sprintf("%s would not start: exit code %d", r.Command, r.ExitCode)
 	}
-	return fmt.Sprintf("%s (%d ok, %d warnings, %d errors)", s, count[fine], count[warning], count[wrong])
+	return fmt.Sprintf("%s (%d ok, %s, %s)", s, count[fine], counted(count[warning], "warning"), counted(count[wrong], "error"))
 }
 
 // checkCommand runs the checks, prints them, and gives the exit code. A signal ends them: as

@@ -51,10 +51,11 @@ func judge(c circumstances) []*finding {
 // laterChecks are made by doing, or trying, the thing itself.
 func laterChecks() []check {
 	return []check{
+		// Pain 30.
 		{id: "command-line", looks: "the words and flags that ak-init was given", goesWrong: "error 64"},
 		{id: "programs", looks: "the programs of steps and services, in the children's PATH", goesWrong: "error 127 for one that is missing, 126 for one that cannot be executed"},
 		{id: "instance", looks: "another live ak-init or service with the same TMPDIR", goesWrong: "error 78: two of a kind take each other's sockets"}, // pains 6, 11
-		// Pain 1.
+		// Pains 1, 18, 27.
 		{id: "directories", looks: "every directory that the children write to, by writing as they will", goesWrong: "error 73; a warning where authentik runs without"},
 		// Pain 15.
 		{id: "ownership", looks: "every file in what root gives to the children, and whether they can read the certificates", goesWrong: "warning for what cannot be put right; what can is"},

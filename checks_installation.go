@@ -26,7 +26,7 @@ func installationChecks() []check {
 		{
 			// Pain 28.
 			id: "console-scripts", looks: "whether gunicorn and python can run at all: interpreter, entry points, modules",
-			goesWrong: "error 78: the server would start a broken gunicorn again for ever", judge: judgeScripts,
+			goesWrong: "error 78 with a known release, whose server would start a broken gunicorn again for ever; else warning", judge: judgeScripts,
 		},
 		{
 			// Pain 17.
@@ -66,18 +66,25 @@ func judgeRelease(c circumstances) []*finding {
 func judgeDataFiles(c circumstances) []*finding {
 	var all []*finding
 	for _, e := range c.facts.release.MissingData(c.facts.view, c.facts.layout) {
-		f := warn("", "%s", e)
-		// A Nix package may have patched the name.
-		if e.Needed && c.facts.releaseKnown && c.facts.layout.Kind == "image" {
-			f = bad(exitConfig, "", "%s", e)
+		if e.Needed {
+			all = append(all, c.fatal(e.Remedy(), "%s", e.What()))
+		} else {
+			all = append(all, warn(e.Remedy(), "%s", e.What()))
 		}
-		f.Found, f.Remedy = e.What(), e.Remedy()
-		all = append(all, f)
 	}
 	if len(all) == 0 {
 		all = append(all, okay("complete"))
 	}
 	return all
+}
+
+// fatal is an error where it is known that authentik cannot do without: in an image of a known
+// release. A later one may start other programs, and a Nix package may have patched a name.
+func (c circumstances) fatal(remedy, format string, args ...any) *finding {
+	if c.facts.releaseKnown && c.facts.layout.Kind == "image" {
+		return bad(exitConfig, remedy, format, args...)
+	}
+	return warn(remedy, format, args...)
 }
 
 func judgeScripts(c circumstances) []*finding {
@@ -93,12 +100,16 @@ func judgeScripts(c circumstances) []*finding {
 		case file == "" && name == "python":
 			continue // whoever is started by it has looked for it
 		case file == "":
-			all = append(all, bad(exitConfig, "build the image with it", "%s: not found in PATH=%s", name, c.plan.env["PATH"]))
+			all = append(all, c.fatal("build the image with it", "%s: not found in PATH=%s", name, c.plan.env["PATH"]))
 			continue
 		}
 		script := authentik.ConsoleScript{Path: file, Env: c.plan.env}
 		if e := script.Check(c.facts.view); e != nil {
-			all = append(all, bad(exitConfig, e.Remedy, "%s", e.What()))
+			f := warn(e.Remedy, "%s", e.What())
+			if c.facts.releaseKnown { // whose server runs it by this name
+				f = bad(exitConfig, e.Remedy, "%s", e.What())
+			}
+			all = append(all, f)
 			continue
 		}
 		all = append(all, okay("%s", file))
@@ -108,6 +119,9 @@ func judgeScripts(c circumstances) []*finding {
 
 func judgeIdentity(c circumstances) []*finding {
 	f, o := c.facts, c.options
+	if f.identityFailed {
+		return nil // that is told already
+	}
 	who := fmt.Sprintf("the children run as %s", f.identity)
 	if len(f.identity.Groups) > 0 {
 		who += ", groups " + strings.Trim(fmt.Sprint(f.identity.Groups), "[]")
@@ -116,8 +130,15 @@ func judgeIdentity(c circumstances) []*finding {
 		who += ", by " + f.identityBy
 	}
 	all := []*finding{okay("%s; we are %s", who, f.self)}
-	if given := givenIDs(o.env); given != "" && f.self.UID != 0 {
+	if strings.HasPrefix(f.identityBy, "PUID") {
+		all[0].Remedy = "let every container of this authentik run as that user: they share their files"
+	}
+	switch given := givenIDs(o.env); {
+	case given == "" || strings.HasPrefix(f.identityBy, "PUID") || o.user != "":
+	case f.self.UID != 0:
 		all = append(all, warn("set the container's user instead, or start it as root", "%s ignored: only root can become another user, and we are %s", given, f.self))
+	default:
+		all = append(all, warn("give PUID a number, and PGID beside it one or nothing", "%s ignored", given))
 	}
 	return all
 }

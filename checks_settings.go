@@ -42,9 +42,13 @@ func settingsChecks() []check {
 			goesWrong: "warning for those that will not be taken", judge: judgeBootstrap,
 		},
 		{
+			// Section 3.
+			id: "web-path", looks: "the path below which authentik serves", goesWrong: "warning where it lacks a slash", judge: judgeWebPath,
+		},
+		{
 			// Pain 26.
 			id: "storage", looks: "whether uploads outlive the container",
-			goesWrong: "warning where the image's own directory is no mount", judge: judgeStorage,
+			goesWrong: "warning where a volume lies at the place of releases before 2025.12", judge: judgeStorage,
 		},
 	}
 }
@@ -81,23 +85,23 @@ func judgeSecretKey(c circumstances) []*finding {
 		return []*finding{okay("set, by %s", c.facts.settings.GivenBy("secret_key"))}
 	}
 	why := "no secret key is set"
-	switch by := c.facts.settings.GivenBy("secret_key"); {
-	case by == "":
-	case len(secretsOf(c, "secret_key")) > 0:
-		why = "the secret key is empty: its file gives none"
-	default:
+	by := c.facts.settings.GivenBy("secret_key")
+	for _, s := range c.facts.settings.Secrets {
+		if s.Setting != "secret_key" {
+			continue
+		}
+		// Another key would end every session: the old one has to come back.
+		what := "is empty"
+		if s.Err != nil {
+			what = "cannot be read: " + whyUnreadable(s.Err)
+		}
+		return []*finding{bad(exitConfig, fmt.Sprintf("mount the file with the key there, readable by %s", c.facts.identity),
+			"the secret key is file://%s, which %s; authentik does not start without", s.Path, what)}
+	}
+	if by != "" {
 		why = "the secret key from " + by + " is empty"
 	}
 	return []*finding{bad(exitConfig, "set AUTHENTIK_SECRET_KEY to a random text of 50 characters or more, always the same, or to file:///PATH of a file that holds one", "%s; authentik does not start without", why)}
-}
-
-func secretsOf(c circumstances, setting string) (some []authentik.Secret) {
-	for _, s := range c.facts.settings.Secrets {
-		if s.Setting == setting {
-			some = append(some, s)
-		}
-	}
-	return some
 }
 
 func judgeSecretFiles(c circumstances) []*finding {
@@ -106,6 +110,7 @@ func judgeSecretFiles(c circumstances) []*finding {
 		variable := authentik.Variable(s.Setting)
 		switch {
 		case strings.HasPrefix(s.Setting, "bootstrap_"): // not followed; see judgeBootstrap
+		case s.Setting == "secret_key" && (s.Err != nil || s.Empty): // judgeSecretKey tells that
 		case errors.Is(s.Err, fs.ErrNotExist):
 			all = append(all, warn("mount it there, or correct the path", "%s is file://%s, and that file is missing", variable, s.Path))
 		case s.Err != nil:
@@ -204,17 +209,28 @@ func judgeStorage(c circumstances) []*finding {
 		return nil
 	}
 	for _, d := range c.facts.config.DataDirs {
-		if d.IfThere {
+		switch mounts := c.facts.mounts; {
+		case d.IfThere:
 			continue
-		}
-		if c.facts.mounts[d.Path] {
+		case mounts[d.Path]:
 			return []*finding{okay("%s is a mount", d.Path)}
-		}
-		if c.facts.mounts["/media"] {
+		case mounts[d.Path+"/media"]:
+			return []*finding{okay("%s/media is a mount", d.Path)}
+		case mounts["/media"]:
 			return []*finding{warn("mount it on "+d.Path+"/media, or the directory above it on "+d.Path,
-				"/media is a mount, and from 2025.12 on uploads lie in %s, which is none and vanishes with the container", d.Path)}
+				"/media is a mount, and from 2025.12 on uploads lie in %s, which is none: authentik does not manage them, and reports vanish with the container", d.Path)}
 		}
-		return []*finding{warn("mount a volume on "+d.Path+", or set AUTHENTIK_STORAGE__BACKEND to s3", "%s is no mount: uploads vanish with the container", d.Path)}
+		note := okay("%s is no mount: uploads vanish with the container", d.Path)
+		note.Remedy = "mount a volume on " + d.Path + ", or set AUTHENTIK_STORAGE__BACKEND to s3, if there are to be any"
+		return []*finding{note}
 	}
 	return nil
+}
+
+func judgeWebPath(c circumstances) []*finding {
+	path := c.facts.config.WebPath
+	if strings.HasPrefix(path, "/") && strings.HasSuffix(path, "/") {
+		return nil
+	}
+	return []*finding{warn("write it with a slash at both ends, as /auth/", "AUTHENTIK_WEB__PATH is %q, and wants a slash at both ends", path)}
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"strconv"
 	"strings"
 	"time"
 
@@ -26,7 +25,7 @@ func surroundingChecks() []check {
 		{
 			// Pain 21.
 			id: "open-files", looks: "the limit of descriptors",
-			goesWrong: "warning where it is very low or without bound; a low one is raised for the children as far as it may be", judge: judgeOpenFiles,
+			goesWrong: "warning where it is very low; the children get 65536 in place of less, as far as may be, and of more than a million", judge: judgeOpenFiles,
 		},
 		{
 			// Pain 33.
@@ -61,7 +60,8 @@ func judgeListen(c circumstances) []*finding {
 		f := c.judgeListener(l)
 		if l.vital {
 			vital++
-			if f.State == warning {
+			// A low port may be the program's by a capability of its file (capabilities(7)).
+			if f.State == warning && !errors.Is(l.err, unix.EACCES) && !c.isPrivileged(l.address) {
 				lost++
 			}
 		}
@@ -91,8 +91,7 @@ func (c circumstances) judgeListener(l listener) *finding {
 	case l.onIPv4:
 		return okay("%s is free, and in the place of [::]: this machine has no IPv6, and nobody has set %s", where, variable)
 	case c.isPrivileged(l.address):
-		return warn("take a port from "+strconv.Itoa(c.facts.freePorts)+" on in "+variable+", or set the sysctl net.ipv4.ip_unprivileged_port_start",
-			"%s: low ports are for root, and the children are %s", where, c.facts.identity)
+		return warn(lowPort(variable), "%s: low ports are for root, and the children are %s", where, c.facts.identity)
 	default:
 		return okay("%s is free", where)
 	}
@@ -110,10 +109,14 @@ func whyNotBound(err error, variable string, running bool) (remedy, why string) 
 	case errors.Is(err, unix.EAFNOSUPPORT):
 		return "set " + variable + " to an IPv4 address such as 0.0.0.0:9000", "cannot be had: this machine has no IPv6"
 	case errors.Is(err, unix.EACCES):
-		return "take a higher port in " + variable, "is not for us to bind"
+		return lowPort(variable), "is not for us to bind: low ports are for root"
 	default:
 		return "write " + variable + " as HOST:PORT", "is no address: " + err.Error()
 	}
+}
+
+func lowPort(variable string) string {
+	return "take a port from 1024 on in " + variable + ", or set the sysctl net.ipv4.ip_unprivileged_port_start, or give the program CAP_NET_BIND_SERVICE"
 }
 
 // isPrivileged tells whether the children may not bind an address that we could.
@@ -145,16 +148,17 @@ func judgeOpenFiles(c circumstances) []*finding {
 	case max(soft, given) < fewOpenFiles:
 		return []*finding{warn("raise the container's limit (ulimits: nofile: 65536)", "at most %d descriptors (nofile): too few under load", max(soft, given))}
 	case soft > mostOpenFiles:
-		return []*finding{warn("set it to 65536 (ulimits: nofile)", "%d descriptors (nofile): software that closes every possible one takes minutes for it", soft)}
+		return []*finding{okay("%d descriptors (nofile), lowered to %d for the children: software that closes every possible one takes minutes for it", soft, given)}
 	default:
 		return []*finding{okay("%d descriptors (nofile), at most %d", soft, hard)}
 	}
 }
 
-// raisedOpenFiles is the limit that the children get in place of a low one; 0: theirs is
-// left alone.
-func raisedOpenFiles(soft, hard uint64) uint64 {
-	if wanted := min(hard, wantedOpenFiles); soft != 0 && soft < wanted {
+// saneOpenFiles is the limit that the children get in place of a low or a boundless one; 0:
+// theirs is left alone.
+func saneOpenFiles(soft, hard uint64) uint64 {
+	wanted := min(hard, wantedOpenFiles)
+	if soft != 0 && (soft < wanted || soft > mostOpenFiles) {
 		return wanted
 	}
 	return 0

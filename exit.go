@@ -47,6 +47,14 @@ func asRefusal(err error) *refusal {
 	return refuse(exitInternal, err)
 }
 
+// codeOf is a refusal's exit code, 0 for none.
+func codeOf(err error) int {
+	if err == nil {
+		return 0
+	}
+	return asRefusal(err).code
+}
+
 // merged makes one refusal of many, each fault once; nil where there is none.
 func merged(errs ...error) error {
 	var all *refusal

@@ -146,12 +146,17 @@ func (l *logger) prepared(p plan, r *prepared, strict bool) error {
 	for _, d := range r.done {
 		l.Info(d.event, d.fields...)
 	}
-	for _, f := range all {
+	l.warnings(all)
+	return nil
+}
+
+// warnings says what can be lived with.
+func (l *logger) warnings(findings []*finding) {
+	for _, f := range findings {
 		if f.State == warning {
 			l.Warn(oneLine(f), logs.Str("check", f.Check))
 		}
 	}
-	return nil
 }
 
 // busy says what takes so long before the start.

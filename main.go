@@ -89,14 +89,16 @@ func start(opts options, caught *supervise.Signals, log *logger, stdout *os.File
 	for {
 		ahead := prepare.Patiently(prepare.Bound, func(r *prepare.Reader) prospects { return lookAhead(opts, failed, r) })
 		plan, err := ahead.plan, ahead.err
+		refused := refusalOf(plan.Findings, false)
 		if opts.dryRun && err == nil {
 			supervise.WriteFromBackground()
-			return 0, show(plan, opts.output, stdout)
+			return codeOf(refused), show(plan, opts.output, stdout)
 		}
-		if err == nil && refusalOf(plan.Findings, false) != nil {
+		if err == nil && refused != nil {
 			err = refusalOf(lookAt(plan, false), false) // all at once, not one at each start
 		}
-		if err := merged(refusalOf(plan.Findings, false), err); err != nil {
+		if err := merged(refused, err); err != nil {
+			log.warnings(plan.Findings) // which may be what explains it
 			return 0, err
 		}
 		ready, err := apply(plan, func(what, path string, looked, changed int) bool {

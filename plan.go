@@ -160,7 +160,7 @@ func makePlan(o options, f facts) (plan, error) {
 			p.TempDir = tempDir{}
 		}
 	}
-	p.openFiles = raisedOpenFiles(f.openFiles, f.openFilesMax)
+	p.openFiles = saneOpenFiles(f.openFiles, f.openFilesMax)
 	p.environment(o, f)
 	if p.TempDir.Path != "" {
 		p.Directories = []prepare.Dir{tempDirectory(p.TempDir.Path)}

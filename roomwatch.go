@@ -51,7 +51,15 @@ func (w *roomWatch) saw(s prepare.Space) {
 	}
 }
 
+// A fifth of a small TMPDIR is little; of a large one this much is enough for a long time.
+// Each process that ever ran has some ten files.
+const (
+	muchRoom  = 1 << 30
+	fewInodes = 1000
+)
+
 // isShort tells whether TMPDIR is nearly full. What counts no blocks never is.
 func isShort(s prepare.Space) bool {
-	return s.Total > 0 && (s.Free < littleRoom || s.Free < s.Total/5)
+	return s.Total > 0 && (s.Free < littleRoom || s.Free < min(s.Total/5, muchRoom)) ||
+		s.Inodes > 0 && s.FreeInodes < fewInodes
 }

@@ -46,11 +46,7 @@ func show(p plan, output string, w io.Writer) error {
 	if p.Socket != "" {
 		row("asked through", p.Socket, "")
 	}
-	for _, f := range p.Findings {
-		if f.State != fine {
-			row(string(f.State), oneLine(f), f.Check)
-		}
-	}
+	showFindings(row, p, warning)
 	return t.Flush()
 }
 
@@ -60,6 +56,14 @@ func writeJSON(w io.Writer, value any) error {
 	enc.SetIndent("", "  ")
 	enc.SetEscapeHTML(false)
 	return enc.Encode(value)
+}
+
+func showFindings(row rows, p plan, s state) {
+	for _, f := range p.Findings {
+		if f.State == s {
+			row(string(s), oneLine(f), f.Check)
+		}
+	}
 }
 
 // rows writes one row: what it is, its value, and why.

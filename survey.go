@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -24,6 +25,8 @@ type facts struct {
 	config        authentik.Config
 	// onIPv4 are addresses, by their variables, that this machine has no IPv6 for.
 	onIPv4 map[string]string
+	// identityFailed: who they are to be cannot be had, and identity is who we are.
+	identityFailed bool
 	// identityBy is what decided who the children are, empty for nothing.
 	identityBy string
 	docker     dockerSocket
@@ -86,6 +89,7 @@ func survey(o options, failed map[string]error, reader *prepare.Reader) (facts, 
 		}
 	}
 	identityErr := f.surveyIdentity(o)
+	f.identityFailed = identityErr != nil
 	if ofAuthentik {
 		f.settings, f.settingsFault = readSettings(o, f.layout.Root, reader.For(f.identity))
 		f.config = f.settings.Config(f.layout.Root)
@@ -171,8 +175,16 @@ func (f *facts) surveyIdentity(o options) error {
 		}
 		f.identity = id
 	}
-	f.docker.path, f.docker.err = prepare.SocketFor(socket, f.identity)
+	if verb.DropsRoot { // the server asks nothing of it
+		f.docker.path, f.docker.err = prepare.SocketFor(socket, f.identity)
+	}
 	return nil
+}
+
+// isID tells whether a text is a uid or gid.
+func isID(text string) bool {
+	_, err := strconv.ParseUint(text, 10, 31)
+	return err == nil
 }
 
 // wantedUser is who the children are to be: by the flag, or, for a service that root starts, by
@@ -184,8 +196,8 @@ func wantedUser(o options, self prepare.Identity, verb authentik.Verb) (user, by
 		return o.user, o.origin("user")
 	case self.UID != 0 || verb.Interactive || o.command == "run" || uid == "" && gid == "":
 		return "", ""
-	case uid == "":
-		return "", "" // a group alone is no user
+	case !isID(uid) || gid != "" && !isID(gid):
+		return "", "" // a group alone is no user, and authentik knows neither name
 	case gid == "":
 		return uid, "PUID"
 	default:

@@ -33,8 +33,7 @@ func (f *facts) surveyHost(o options, reader *prepare.Reader) {
 		f.listeners[i].onIPv4 = f.onIPv4[authentik.Variable(l.setting)] != ""
 		f.listeners[i].err = prepare.TryAddress(l.address)
 		if errors.Is(f.listeners[i].err, unix.EADDRINUSE) && !f.running && len(f.tempDirs) > 0 {
-			dir := runtimeDir(f.tempDirs[len(f.tempDirs)-1].Path, f.self.UID, o.command)
-			f.running = prepare.IsClaimed(dir)
+			f.running = othersIn(f.tempDirs[len(f.tempDirs)-1].Path, "")
 		}
 	}
 }
@@ -50,9 +49,7 @@ func (f *facts) dataMounts() []string {
 	}
 	paths := []string{"/media"}
 	for _, d := range f.config.DataDirs {
-		if !d.IfThere {
-			paths = append(paths, d.Path)
-		}
+		paths = append(paths, d.Path)
 	}
 	return paths
 }
