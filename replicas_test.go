@@ -123,7 +123,7 @@ func TestServerWaitsForAPostgreSQLThatIsBeingSetUp(t *testing.T) {
 	t.Cleanup(func() { _ = os.Remove(file.Name()) })
 	db := postgres.Start(t, map[string]string{
 		"recovery.signal": "", "pg_hba.conf": "host all postgres all trust\nhost all all all scram-sha-256\n",
-		"postgresql.conf": "restore_command = 'for i in $(seq 600); do test -e " + file.Name() + " || exit 1; sleep 0.1; done; false'\n",
+		"postgresql.conf": "hot_standby = off\nrestore_command = 'for i in $(seq 600); do test -e " + file.Name() + " || exit 1; sleep 0.1; done; false'\n",
 	})
 	s := newSceneWith(t, db.Port)
 	r := s.start("server")
