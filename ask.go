@@ -46,14 +46,15 @@ func ask(ctx context.Context, command supervise.Command, bound time.Duration) []
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
-	all := readFindings(out)
 	exit, failed := errors.AsType[*exec.ExitError](err)
-	why := ""
+	code, ended := exitUnavailable, failed && exit.Exited()
+	if ended {
+		code = exit.ExitCode()
+	}
+	all := readFindings(out, code)
+	var why string
 	switch {
-	case failed && exit.Exited() && len(all) > 0:
-		for _, one := range all {
-			one.code = exit.ExitCode()
-		}
+	case ended && refusalOf(all, false) != nil:
 		return all
 	case ctx.Err() != nil:
 		why = "it has not ended within " + bound.String()
@@ -69,13 +70,16 @@ func ask(ctx context.Context, command supervise.Command, bound time.Duration) []
 	return append(all, f)
 }
 
-// readFindings reads a finding a line.
-func readFindings(out []byte) []*finding {
+// readFindings reads a finding a line. Errors get this exit code.
+func readFindings(out []byte, code int) []*finding {
 	var all []*finding
 	lines := bufio.NewScanner(bytes.NewReader(out))
 	for lines.Scan() {
-		f := &finding{code: exitUnavailable}
+		f := &finding{}
 		if json.Unmarshal(lines.Bytes(), f) == nil && f.Check != "" {
+			if f.State == wrong {
+				f.code = code
+			}
 			all = append(all, f)
 		}
 	}

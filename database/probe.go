@@ -39,7 +39,8 @@ type State struct {
 func (s State) Release() string { return release(s.Version) }
 
 // Probe connects once, asks, and closes. It takes no longer than the settings' timeout for
-// each host and once more. The error is an [*Error], or the context's cause.
+// each host and once more. The error is an [*Error], or the cause of a context that was
+// cancelled.
 func Probe(ctx context.Context, s Settings) (State, error) {
 	var state State
 	err := s.ask(ctx, func(ctx context.Context, conn *pgconn.PgConn) error {
@@ -78,6 +79,8 @@ func (s Settings) ask(ctx context.Context, question func(context.Context, *pgcon
 	switch {
 	case err == nil:
 		return nil
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return s.fault(TimedOut, context.Cause(ctx).Error(), context.Cause(ctx))
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	}

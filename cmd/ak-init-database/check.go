@@ -36,7 +36,7 @@ type finding struct {
 
 // check asks everything once and prints a line for each thing that was looked at.
 func check(o options, stdout io.Writer) int {
-	ctx, cancel := context.WithTimeoutCause(context.Background(), checkBound, fmt.Errorf("no answer within %s", checkBound))
+	ctx, cancel := within(checkBound)
 	defer cancel()
 	s := configured(o)
 	replicas := make(chan []error, 1)
@@ -96,7 +96,10 @@ func reached(s database.Settings, state database.State) finding {
 }
 
 func versionOf(s database.Settings, state database.State, minimum int) finding {
-	f := finding{Check: "database-version", State: ok, Found: fmt.Sprintf("PostgreSQL %s, and %d or later is needed", state.Release(), minimum)}
+	f := finding{Check: "database-version", State: ok, Found: "PostgreSQL " + state.Release()}
+	if minimum > 0 {
+		f.Found += fmt.Sprintf(", and %d or later is needed", minimum)
+	}
 	if database.TooOld(s, state.Version, minimum) != nil {
 		f.State, f.Remedy = fault, database.OldVersion.Remedy()
 	}

@@ -8,7 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -47,7 +49,12 @@ Usage:
 Flags:
 `
 
-func main() { os.Exit(run(os.Args[1:], os.Environ(), os.Stdout, os.Stderr)) }
+func main() {
+	// A log reader that goes away must not end a start: without this, writing to a closed fd 2
+	// kills the process (os/signal, SIGPIPE).
+	signal.Ignore(syscall.SIGPIPE)
+	os.Exit(run(os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
+}
 
 func run(args, environ []string, stdout, stderr *os.File) int {
 	o, err := parse(args, environ)

@@ -73,11 +73,10 @@ func about(s database.Settings) []logs.Field {
 	return []logs.Field{logs.Str("host", s.Host), logs.Str("port", s.Port), logs.Str("user", s.User), logs.Str("database", s.Name)}
 }
 
-// said is an error's text and what to do about it, apart. One that is not database's is that
-// time was up. The variables that it names are the
+// said is an error's text and what to do about it, apart. The variables that it names are the
 // replica's, if it is one.
 func (r replica) said(err error) (text, remedy string) {
-	text, remedy = err.Error(), database.TimedOut.Remedy()
+	text, remedy = err.Error(), ""
 	if e, ok := errors.AsType[*database.Error](err); ok {
 		remedy = e.Cause.Remedy()
 		text = strings.TrimSuffix(text, "; "+remedy)

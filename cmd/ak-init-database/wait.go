@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -40,7 +41,7 @@ func wait(o options, log *logs.Logger) int {
 	if fault := authentik.UpgradeFault(last, o.version); found && fault != "" {
 		log.Warn(fault, logs.Str("migrated_by", last), logs.Str("version", o.version))
 	}
-	warnOfReplicas(ctx, log, s.replicas)
+	warnOfReplicas(log, s.replicas)
 	return 0
 }
 
@@ -63,14 +64,24 @@ func refused(log *logs.Logger, err error) int {
 	return code
 }
 
+// replicaBound is how long read replicas may keep a start waiting.
+const replicaBound = 10 * time.Second
+
 // warnOfReplicas asks each once. One that is down is no reason not to start.
-func warnOfReplicas(ctx context.Context, log *logs.Logger, replicas []replica) {
+func warnOfReplicas(log *logs.Logger, replicas []replica) {
+	ctx, cancel := within(replicaBound)
+	defer cancel()
 	for i, err := range probeAll(ctx, replicas) {
 		if err != nil {
 			text, remedy := replicas[i].said(err)
 			log.Warn("read replica "+replicas[i].name+": "+text+"; "+remedy, logs.Str("cause", database.Classify(err).String()))
 		}
 	}
+}
+
+// within is a context that ends after that long, and says so.
+func within(bound time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(context.Background(), bound, fmt.Errorf("no answer within %s", bound))
 }
 
 func probeAll(ctx context.Context, replicas []replica) []error {

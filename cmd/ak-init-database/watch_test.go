@@ -34,6 +34,9 @@ func TestProgress(t *testing.T) {
 		}
 	}
 	free := func(time.Time) look { return look{} }
+	ours := func(now time.Time) look {
+		return look{holder: database.Holder{PID: 7, State: "active", Active: now, Ours: true}, held: true, waiters: 1}
+	}
 	unasked := func(time.Time) look { return look{err: errors.New("refused")} }
 	type at struct {
 		after time.Duration
@@ -56,6 +59,10 @@ func TestProgress(t *testing.T) {
 		"forgotten behind a pooler": {
 			{0, held(1, 5, time.Hour), []string{"waiting for the migration lock"}, false},
 			{3 * time.Minute, held(1, 5, time.Hour), []string{"hint=it has been idle for 1h0m0s", "pg_terminate_backend(7)"}, false},
+		},
+		"left on the session that a pooler has given us": {
+			{0, ours, []string{"waiting for the migration lock"}, false},
+			{3 * time.Minute, ours, []string{"hint=a pooler has given us the session", "pg_terminate_backend(7)"}, false},
 		},
 		"asked for but not answered": {
 			{time.Minute, held(0, 1, 0), []string{"migrating"}, false}, {2 * time.Minute, unasked, []string{"cannot look"}, false},
