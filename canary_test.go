@@ -51,7 +51,7 @@ func newCanaryScene(t *testing.T) *scene {
 }
 
 // quiet wants no canary in what was said, not in base64 either, and something said at all.
-func (r *running) quiet() *running {
+func (r *running) quiet() {
 	r.t.Helper()
 	said := r.logs.String()
 	if said == "" {
@@ -62,7 +62,6 @@ func (r *running) quiet() *running {
 			r.t.Errorf("%q says %q", r.Args, said[max(0, at-60):min(len(said), at+40)])
 		}
 	}
-	return r
 }
 
 // ends runs ak-init to its end and wants this exit code.

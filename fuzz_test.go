@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -43,7 +44,7 @@ func FuzzPlan(f *testing.F) {
 	f.Add("manage\x00shell", "HOME=", "a: &a [*a]")
 	f.Fuzz(func(t *testing.T, args, environ, text string) {
 		o, err := parse(strings.Split(args, "\x00"), strings.Split(environ, "\x00"))
-		if err != nil || !strings.Contains(" server worker all migrate run bash manage ", " "+o.command+" ") {
+		if err != nil || !slices.Contains([]string{"server", "worker", "all", "migrate", "run", "bash", "manage"}, o.command) {
 			return
 		}
 		facts, err := somewhereWith(o, text)

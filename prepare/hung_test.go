@@ -117,6 +117,18 @@ func TestReaderGoesOnBesideAHungMount(t *testing.T) {
 	})
 }
 
+// Settings are listed with the children's rights, and what hung then is told with the rest.
+func TestReaderForSomebodyTellsTheSameFaults(t *testing.T) {
+	dir := hungDir(t)
+	r := Patiently(brief, func(r *Reader) *Reader {
+		r.For(nobody).Glob(dir + "/*.yml")
+		return r
+	})
+	if faults := r.Faults(); len(faults) != 1 || !strings.Contains(faults[0].Error(), "cannot list "+dir) {
+		t.Errorf("faults %v, want one", faults)
+	}
+}
+
 func TestMakeAllOrdersParentsFirst(t *testing.T) {
 	dirs := []Dir{{Path: "/t/a/m"}, {Path: "/t"}, {Path: "/t/a"}, {Path: "/tx"}, {Path: "/t"}, {Path: "/"}}
 	for i, want := range []int{2, 5, 4, 5, 1, -1} {

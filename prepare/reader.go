@@ -14,11 +14,8 @@ import (
 // for one goroutine.
 type Reader struct {
 	bound time.Duration
-	// silent are mount points, or paths, that did not answer.
-	silent []string
-	// told are those of them that are among the faults.
-	told   []string
-	faults []error
+	// met is what did not answer, the same for a reader and those that [Reader.For] gives.
+	met *met
 	// now is the look that is going on, where somebody attends to it; nil: each look has a
 	// goroutine to be left behind.
 	now *atomic.Pointer[looking]
@@ -26,8 +23,16 @@ type Reader struct {
 	as *Identity
 }
 
+type met struct {
+	// silent are mount points, or paths, that did not answer.
+	silent []string
+	// told are those of them that are among the faults.
+	told   []string
+	faults []error
+}
+
 // NewReader gives a reader whose every look takes at most the bound.
-func NewReader(bound time.Duration) *Reader { return &Reader{bound: bound} }
+func NewReader(bound time.Duration) *Reader { return &Reader{bound: bound, met: &met{}} }
 
 // For is a reader that reads files with id's rights.
 func (r *Reader) For(id Identity) *Reader {
@@ -40,7 +45,7 @@ func (r *Reader) For(id Identity) *Reader {
 
 // Faults are what [Reader.Exists] and [Reader.Glob] met and cannot say: a line for each
 // mount that did not answer.
-func (r *Reader) Faults() []error { return r.faults }
+func (r *Reader) Faults() []error { return r.met.faults }
 
 // Exists tells whether there is a file. One that does not answer counts as missing.
 func (r *Reader) Exists(path string) bool {
@@ -129,20 +134,20 @@ func (r *Reader) Executable(name, searchPath string) (string, error) {
 // quietly is look for those who have no error to give: what is new of it is kept.
 func quietly[T any](r *Reader, e Error, fn func() (T, error)) T {
 	value, err := look(r, e, fn)
-	if at := r.silence(e.Path); at != "" && !slices.Contains(r.told, at) {
-		r.told, r.faults = append(r.told, at), append(r.faults, err)
+	if at := r.silence(e.Path); at != "" && !slices.Contains(r.met.told, at) {
+		r.met.told, r.met.faults = append(r.met.told, at), append(r.met.faults, err)
 	}
 	return value
 }
 
 // silence gives the mount, or the path, that did not answer and on which a path lies.
 func (r *Reader) silence(path string) string {
-	if len(r.silent) == 0 {
+	if len(r.met.silent) == 0 {
 		return ""
 	}
 	mount := mountOf(path).point
-	if i := slices.IndexFunc(r.silent, func(s string) bool { return s == mount || s == path }); i >= 0 {
-		return r.silent[i]
+	if i := slices.IndexFunc(r.met.silent, func(s string) bool { return s == mount || s == path }); i >= 0 {
+		return r.met.silent[i]
 	}
 	return ""
 }
@@ -153,7 +158,7 @@ func (r *Reader) silenced(path string) {
 	if at == "" || at == "/" { // too much hangs on that one
 		at = path
 	}
-	r.silent = append(r.silent, at)
+	r.met.silent = append(r.met.silent, at)
 }
 
 // look runs fn within the bound; e is what is said where it hangs.
@@ -187,16 +192,16 @@ type looking struct {
 func Patiently[T any](bound time.Duration, fn func(*Reader) T) T {
 	var silent []string
 	for {
-		r := &Reader{bound: bound, silent: slices.Clone(silent), now: new(atomic.Pointer[looking])}
+		r := &Reader{bound: bound, met: &met{silent: slices.Clone(silent)}, now: new(atomic.Pointer[looking])}
 		done := make(chan T, 1)
 		go func() { done <- fn(r) }() // ends with fn, or with the process
 		value, stuck := attend(bound, done, r.now)
 		if stuck == "" {
 			return value
 		}
-		next := Reader{silent: silent}
+		next := Reader{met: &met{silent: silent}}
 		next.silenced(stuck)
-		silent = next.silent
+		silent = next.met.silent
 	}
 }
 
