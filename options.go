@@ -1,20 +1,14 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
-	"cmp"
 	"errors"
 	"fmt"
-	"maps"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
-	"github.com/hashicorp/go-envparse"
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
@@ -255,187 +249,10 @@ func (o *options) usageError(err error) error {
 	return refuse(exitUsage, fmt.Errorf("%w; \"ak-init help\" lists the flags%s", unknown, hint))
 }
 
-// twins sets every flag that is not decided yet from its twin in env. An empty value
-// is none: compose files write ${X:-}.
-func (o *options) twins(fs *pflag.FlagSet, env map[string]string, origin string) error {
-	var bad error
-	known := map[string]bool{}
-	asked := o.question != "" // by what beats env: the three questions are one setting
-	fs.VisitAll(func(f *pflag.Flag) {
-		twin := twinPrefix + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
-		known[twin] = true
-		value := env[twin]
-		if o.given[f.Name] != "" || value == "" || bad != nil || f.Name == "help" || asked && isQuestion(f.Name) {
-			return
-		}
-		if err := fs.Set(f.Name, value); err != nil {
-			bad = refuse(exitUsage, fmt.Errorf("%s from the %s: %w", twin, origin, err))
-			return
-		}
-		o.given[f.Name] = twin + " from the " + origin
-	})
-	o.unknown = append(o.unknown, strays(env, known)...)
-	return bad
-}
-
-func isQuestion(flag string) bool {
-	return slices.Contains([]health.Question{health.Live, health.Ready, health.Started}, health.Question(flag))
-}
-
-// strays are variables that look like twins and are none. Kubernetes' service links make
-// AK_INIT_PORT and AK_INIT_SERVICE_HOST for a service that is called ak-init.
-func strays(env map[string]string, known map[string]bool) []string {
-	return slices.DeleteFunc(slices.Sorted(maps.Keys(env)), func(name string) bool {
-		return !strings.HasPrefix(name, twinPrefix) || known[name] || strings.Contains(name, "_PORT") || strings.Contains(name, "_SERVICE_")
-	})
-}
-
-// readEnvFile adds a file's variables where nothing has set them yet. What a file
-// holds is never printed: it may be a secret.
-func (o *options) readEnvFile(fs *pflag.FlagSet, path string) error {
-	raw, err := prepare.ReadSmall(path)
-	if err != nil {
-		return refuse(exitUsage, fmt.Errorf("env file: %w", err))
-	}
-	vars, err := envparse.Parse(bytes.NewReader(raw))
-	if malformed, ok := errors.AsType[*envparse.ParseError](err); ok {
-		if errors.Is(malformed.Err, bufio.ErrTooLong) {
-			malformed.Line++ // it is counted before it is read
-		}
-		return refuse(exitUsage, fmt.Errorf("%s:%d: %w; a line is NAME=value", path, malformed.Line, malformed.Err))
-	}
-	for name, value := range vars {
-		if _, set := o.env[name]; set {
-			continue // by the real environment, or by a file that wins
-		}
-		o.env[name], o.fromFile[name] = value, path
-	}
-	return o.twins(fs, vars, "env file "+path)
-}
-
-// validate judges what was parsed, all of it at once.
-func (o *options) validate() error {
-	faults := append(o.commandFaults(), o.flagFaults()...)
-	if len(faults) > 0 {
-		return refuse(exitUsage, faults...)
-	}
-	return nil
-}
-
-// commandFaults judges the words.
-func (o *options) commandFaults() []error {
-	switch o.command {
-	case "server", "worker", "all", "migrate", "bash", "manage", "version", "help":
-	case "healthcheck", "status":
-		if err := o.onlyOneOf("server", "worker", "run"); err != nil {
-			return []error{err}
-		}
-	case "check":
-		if err := o.onlyOneOf("server", "worker", "all", "migrate"); err != nil {
-			return []error{err}
-		}
-	case "run":
-		if len(o.args) == 0 || o.args[0] == "" {
-			return []error{errors.New("run needs a program: ak-init run -- PROGRAM [ARG...]")}
-		}
-	default:
-		return []error{fmt.Errorf("unknown command %q: %s", o.command, knownCommands)}
-	}
-	return o.strayFlags()
-}
-
-// onlyOneOf wants one of these words, or none.
-func (o *options) onlyOneOf(allowed ...string) error {
-	if len(o.args) == 0 || len(o.args) == 1 && slices.Contains(allowed, o.args[0]) {
-		return nil
-	}
-	return fmt.Errorf("%s takes %s or nothing, not %q", o.command, strings.Join(allowed, ", "), strings.Join(o.args, " "))
-}
-
-// strayFlags are those of another command. A twin in the container's environment is meant
-// for that one.
-func (o *options) strayFlags() (faults []error) {
-	byFlag := func(name string) bool { return strings.HasPrefix(o.given[name], "--") }
-	if o.command == "healthcheck" {
-		o.question = cmp.Or(o.question, health.Live)
-	} else if byFlag(string(o.question)) {
-		faults = append(faults, fmt.Errorf("--%s is a question for healthcheck, not for %s", o.question, o.command))
-	}
-	if o.command != "status" && byFlag("watch") {
-		hint := ""
-		if o.command == "worker" { // dramatiq has a flag of that name
-			hint = `; what is meant for the worker itself goes behind "--"`
-		}
-		faults = append(faults, errors.New("--watch is for status"+hint))
-	}
-	for _, name := range []string{"restart", "restart-limit", "stop-delay", "success-exit"} {
-		if slices.Contains(oneTime(), o.command) && byFlag(name) {
-			faults = append(faults, fmt.Errorf("--%s is for services, and %s is none", name, o.command))
-		}
-	}
-	for _, name := range []string{"wait-database", "migrate"} {
-		if slices.Contains(apartFromDatabase(), o.command) && byFlag(name) {
-			faults = append(faults, fmt.Errorf("--%s is for server, worker, all, migrate and check, not for %s", name, o.command))
-		}
-	}
-	return faults
-}
-
-// apartFromDatabase are the commands that neither wait for PostgreSQL nor migrate.
-func apartFromDatabase() []string {
-	return []string{"run", "bash", "manage", "healthcheck", "status"}
-}
-
-func (o *options) flagFaults() (faults []error) {
-	fault := func(flag, format string, args ...any) {
-		faults = append(faults, fmt.Errorf("%s %s", o.origin(flag), fmt.Sprintf(format, args...)))
-	}
-	oneOf := func(flag, value string, allowed ...string) {
-		if !slices.Contains(allowed, value) {
-			fault(flag, "%q is none of %s", value, strings.Join(allowed, ", "))
-		}
-	}
-	oneOf("log-format", o.logFormat, "auto", "json", "console")
-	oneOf("log-level", o.logLevel, "debug", "info", "warning", "error")
-	oneOf("output", o.output, "text", "json")
-	oneOf("fix-ownership", o.fixOwnership, string(prepare.FixNever), string(prepare.FixWrong), string(prepare.FixAlways))
-	oneOf("restart", o.restart, string(supervise.Never), string(supervise.OnFailure), string(supervise.Always))
-	oneOf("migrate", o.migrate, migrateAuto, migrateBefore, migrateNever)
-	if o.waitDatabase < 0 {
-		fault("wait-database", "%s is less than no time", o.waitDatabase)
-	}
-	if o.restartLimit < 0 {
-		fault("restart-limit", "%d is less than none", o.restartLimit)
-	}
-	if o.given["tmpdir"] != "" && !filepath.IsAbs(o.tmpdir) {
-		fault("tmpdir", "%q is not an absolute path", o.tmpdir)
-	}
-	if o.given["root"] != "" && o.root == "" {
-		fault("root", "is empty")
-	}
-	if o.grace <= 0 {
-		fault("grace-period", "%s is not a time to stop in; 25s is the default", o.grace)
-	}
-	if o.stopDelay < 0 || o.grace > 0 && o.stopDelay >= o.grace {
-		fault("stop-delay", "%s does not fit into the grace period of %s", o.stopDelay, o.grace)
-	}
-	return faults
-}
-
 // origin is how a message names a flag: by what the user wrote.
 func (o *options) origin(flag string) string {
 	if given := o.given[flag]; given != "" {
 		return given
 	}
 	return "--" + flag
-}
-
-func asMap(environ []string) map[string]string {
-	env := make(map[string]string, len(environ))
-	for _, entry := range environ {
-		if name, value, ok := strings.Cut(entry, "="); ok && name != "" {
-			env[name] = value
-		}
-	}
-	return env
 }

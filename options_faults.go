@@ -1,0 +1,122 @@
+package main
+
+import (
+	"ak-init/health"
+	"ak-init/prepare"
+	"ak-init/supervise"
+	"cmp"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// validate judges what was parsed, all of it at once.
+func (o *options) validate() error {
+	faults := append(o.commandFaults(), o.flagFaults()...)
+	if len(faults) > 0 {
+		return refuse(exitUsage, faults...)
+	}
+	return nil
+}
+
+// commandFaults judges the words.
+func (o *options) commandFaults() []error {
+	switch o.command {
+	case "server", "worker", "all", "migrate", "bash", "manage", "version", "help":
+	case "healthcheck", "status":
+		if err := o.onlyOneOf("server", "worker", "run"); err != nil {
+			return []error{err}
+		}
+	case "check":
+		if err := o.onlyOneOf("server", "worker", "all", "migrate"); err != nil {
+			return []error{err}
+		}
+	case "run":
+		if len(o.args) == 0 || o.args[0] == "" {
+			return []error{errors.New("run needs a program: ak-init run -- PROGRAM [ARG...]")}
+		}
+	default:
+		return []error{fmt.Errorf("unknown command %q: %s", o.command, knownCommands)}
+	}
+	return o.strayFlags()
+}
+
+// onlyOneOf wants one of these words, or none.
+func (o *options) onlyOneOf(allowed ...string) error {
+	if len(o.args) == 0 || len(o.args) == 1 && slices.Contains(allowed, o.args[0]) {
+		return nil
+	}
+	return fmt.Errorf("%s takes %s or nothing, not %q", o.command, strings.Join(allowed, ", "), strings.Join(o.args, " "))
+}
+
+// strayFlags are those of another command. A twin in the container's environment is meant
+// for that one.
+func (o *options) strayFlags() (faults []error) {
+	byFlag := func(name string) bool { return strings.HasPrefix(o.given[name], "--") }
+	if o.command == "healthcheck" {
+		o.question = cmp.Or(o.question, health.Live)
+	} else if byFlag(string(o.question)) {
+		faults = append(faults, fmt.Errorf("--%s is a question for healthcheck, not for %s", o.question, o.command))
+	}
+	if o.command != "status" && byFlag("watch") {
+		hint := ""
+		if o.command == "worker" { // dramatiq has a flag of that name
+			hint = `; what is meant for the worker itself goes behind "--"`
+		}
+		faults = append(faults, errors.New("--watch is for status"+hint))
+	}
+	for _, name := range []string{"restart", "restart-limit", "stop-delay", "success-exit"} {
+		if slices.Contains(oneTime(), o.command) && byFlag(name) {
+			faults = append(faults, fmt.Errorf("--%s is for services, and %s is none", name, o.command))
+		}
+	}
+	for _, name := range []string{"wait-database", "migrate"} {
+		if slices.Contains(apartFromDatabase(), o.command) && byFlag(name) {
+			faults = append(faults, fmt.Errorf("--%s is for server, worker, all, migrate and check, not for %s", name, o.command))
+		}
+	}
+	return faults
+}
+
+// apartFromDatabase are the commands that neither wait for PostgreSQL nor migrate.
+func apartFromDatabase() []string {
+	return []string{"run", "bash", "manage", "healthcheck", "status"}
+}
+
+func (o *options) flagFaults() (faults []error) {
+	fault := func(flag, format string, args ...any) {
+		faults = append(faults, fmt.Errorf("%s %s", o.origin(flag), fmt.Sprintf(format, args...)))
+	}
+	oneOf := func(flag, value string, allowed ...string) {
+		if !slices.Contains(allowed, value) {
+			fault(flag, "%q is none of %s", value, strings.Join(allowed, ", "))
+		}
+	}
+	oneOf("log-format", o.logFormat, "auto", "json", "console")
+	oneOf("log-level", o.logLevel, "debug", "info", "warning", "error")
+	oneOf("output", o.output, "text", "json")
+	oneOf("fix-ownership", o.fixOwnership, string(prepare.FixNever), string(prepare.FixWrong), string(prepare.FixAlways))
+	oneOf("restart", o.restart, string(supervise.Never), string(supervise.OnFailure), string(supervise.Always))
+	oneOf("migrate", o.migrate, migrateAuto, migrateBefore, migrateNever)
+	if o.waitDatabase < 0 {
+		fault("wait-database", "%s is less than no time", o.waitDatabase)
+	}
+	if o.restartLimit < 0 {
+		fault("restart-limit", "%d is less than none", o.restartLimit)
+	}
+	if o.given["tmpdir"] != "" && !filepath.IsAbs(o.tmpdir) {
+		fault("tmpdir", "%q is not an absolute path", o.tmpdir)
+	}
+	if o.given["root"] != "" && o.root == "" {
+		fault("root", "is empty")
+	}
+	if o.grace <= 0 {
+		fault("grace-period", "%s is not a time to stop in; 25s is the default", o.grace)
+	}
+	if o.stopDelay < 0 || o.grace > 0 && o.stopDelay >= o.grace {
+		fault("stop-delay", "%s does not fit into the grace period of %s", o.stopDelay, o.grace)
+	}
+	return faults
+}
