@@ -148,7 +148,7 @@ func above(list string, taken map[string]bool) string {
 	for i, address := range moved {
 		host, port, err := net.SplitHostPort(address)
 		n, numErr := strconv.Atoi(port)
-		if err != nil || numErr != nil {
+		if err != nil || numErr != nil || n == 0 { // 0 is any that is free
 			continue
 		}
 		for taken[strconv.Itoa(n)] {
