@@ -27,7 +27,8 @@ func runChecks(o options) report {
 		r.Command = o.args[0]
 	}
 	o.command, o.args = r.Command, nil
-	v := prepare.Patiently(prepare.Bound, func(reader *prepare.Reader) prospects { return lookAhead(o, nil, reader) })
+	v, silence := prepare.Patiently(prepare.Bound, func(reader *prepare.Reader) prospects { return lookAhead(o, nil, reader) })
+	v.err = merged(silence, v.err)
 	r.Findings = slices.Concat(findingsOf(v.err), v.plan.Findings)
 	if v.err == nil { // else it is not known who would write where
 		r.Findings = slices.Concat(r.Findings, lookAt(v.plan, v.facts.running), lookThrough(v.plan), askDatabase(o, v.facts, v.plan))

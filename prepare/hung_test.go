@@ -2,6 +2,7 @@ package prepare
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -138,5 +139,101 @@ func TestMakeAllOrdersParentsFirst(t *testing.T) {
 		if _, _, got := owner(t, base+path); got.Perm() != mode {
 			t.Errorf("%s has mode %v, want %v", path, got, mode)
 		}
+	}
+}
+
+// A look that was given up ends at last. What it belongs to must not go on beside what runs
+// in its place.
+func TestPatientlyEndsWhatItLeftBehind(t *testing.T) {
+	release, ended := make(chan struct{}), make(chan struct{})
+	first, wentOn := true, make(chan struct{}, 1)
+	got, err := Patiently(brief, func(r *Reader) string {
+		if !first {
+			return "anew"
+		}
+		first = false
+		defer close(ended)
+		_, _ = look(r, Error{Op: "look at", Path: "/x"}, func() (int, error) { <-release; return 0, nil })
+		wentOn <- struct{}{}
+		return "late"
+	})
+	if got != "anew" || err != nil {
+		t.Errorf("got %q, %v", got, err)
+	}
+	close(release)
+	<-ended
+	if len(wentOn) > 0 {
+		t.Error("what was left behind went on")
+	}
+}
+
+func TestPatientlyBoundsWhatIsNoLook(t *testing.T) {
+	release, ended := make(chan struct{}), make(chan struct{})
+	looked := make(chan struct{}, 1)
+	_, err := Patiently(brief/4, func(r *Reader) int {
+		defer close(ended)
+		<-release
+		r.Exists("/")
+		looked <- struct{}{}
+		return 1
+	})
+	if !errors.Is(err, ErrHung) || !strings.Contains(err.Error(), "within 200ms") {
+		t.Errorf("%v, want that it does not answer", err)
+	}
+	close(release)
+	<-ended
+	if len(looked) > 0 {
+		t.Error("what was left behind went on")
+	}
+}
+
+func TestPatientlyPassesOverAHungMount(t *testing.T) {
+	dir := hungDir(t)
+	ends(t, "all of it", func() {
+		faults, err := Patiently(brief, func(r *Reader) int {
+			r.Exists(dir + "/x")
+			_, _ = r.Socket(dir+"/docker.sock", nobody)
+			return len(r.Faults())
+		})
+		if faults != 1 || err != nil {
+			t.Errorf("%d faults, %v, want one", faults, err)
+		}
+	})
+}
+
+func TestReaderForAnotherSharesWhatIsMet(t *testing.T) {
+	dir := hungDir(t)
+	r := NewReader(brief)
+	ends(t, "both", func() {
+		if got := r.For(nobody).Glob(dir + "/*.yml"); len(got) > 0 || len(r.Faults()) != 1 {
+			t.Errorf("%v, faults %v, want one", got, r.Faults())
+		}
+		if r.Exists(dir + "/x") {
+			t.Error("it exists")
+		}
+	})
+}
+
+// Root without its capabilities is like any other user.
+func TestReaderReadsWhatOnlyTheOtherCan(t *testing.T) {
+	needRoot(t)
+	other := Identity{UID: 4242, GID: 4242, Groups: []int{4242}}
+	path := openDir(t) + "/key"
+	if err := errors.Join(os.WriteFile(path, []byte("x"), 0o600), os.Chown(path, other.UID, other.GID)); err != nil {
+		t.Fatal(err)
+	}
+	err := As(nobody, func() error { // which this thread is from here
+		r := &Reader{met: &met{bound: brief, now: newAttended()}}
+		if _, err := r.Read(path); !errors.Is(err, os.ErrPermission) {
+			return fmt.Errorf("for ourselves: %w, want no permission", err)
+		}
+		raw, err := r.For(other).Read(path)
+		if string(raw) != "x" {
+			return fmt.Errorf("for the other: %q, %w", raw, err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }

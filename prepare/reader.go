@@ -2,10 +2,10 @@ package prepare
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
-	"sync/atomic"
 	"time"
 )
 
@@ -13,29 +13,34 @@ import (
 // asked again: all that lies on it is [ErrHung] at once, so that it costs one bound. It is
 // for one goroutine.
 type Reader struct {
+	*met
+	// as is whose rights files are read with; nil: ours.
+	as *Identity
+}
+
+// met is what a reader has met, which those share that it gives for others.
+type met struct {
 	bound time.Duration
 	// silent are mount points, or paths, that did not answer.
 	silent []string
 	// told are those of them that are among the faults.
 	told   []string
 	faults []error
-	// now is the look that is going on, where somebody attends to it; nil: each look has a
-	// goroutine to be left behind.
-	now *atomic.Pointer[looking]
-	// as is whose rights files are read with; nil: ours.
-	as *Identity
+	// now is what is going on, where somebody attends to it; nil: each look has a goroutine to
+	// be left behind.
+	now *attended
 }
 
 // NewReader gives a reader whose every look takes at most the bound.
-func NewReader(bound time.Duration) *Reader { return &Reader{bound: bound} }
+func NewReader(bound time.Duration) *Reader { return &Reader{met: &met{bound: bound}} }
 
-// For is a reader that reads files with id's rights.
+// For is a reader that reads files with id's rights. What either meets, both know.
 func (r *Reader) For(id Identity) *Reader {
-	other := *r
+	other := &Reader{met: r.met}
 	if self := Self(); id.UID != self.UID || id.GID != self.GID {
 		other.as = &id
 	}
-	return &other
+	return other
 }
 
 // Faults are what [Reader.Exists] and [Reader.Glob] met and cannot say: a line for each
@@ -99,16 +104,28 @@ func (r *Reader) IsExecutable(path string) bool {
 	return quietly(r, Error{Op: "look at", Path: path}, func() (bool, error) { return executable(path) == nil, nil })
 }
 
-// Read is [ReadSmall].
+// Read is [ReadSmall]. Root without CAP_DAC_OVERRIDE, or on a file server that takes it for
+// nobody (exports(5), root_squash), cannot read all that the children can: only what is not
+// there for us is there for nobody.
 func (r *Reader) Read(path string) ([]byte, error) {
 	raw, err := look(r, Error{Op: "read", Path: path}, func() ([]byte, error) { return readSmall(path) })
-	if err != nil || r.as == nil {
-		return raw, err // what is not there for us is not there for anybody
+	if r.as == nil || errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrHung) {
+		return raw, err
 	}
 	return look(r, Error{Op: "read", Path: path, As: *r.as}, func() (raw []byte, err error) {
 		err = As(*r.as, func() error { raw, err = readSmall(path); return err })
 		return raw, err
 	})
+}
+
+// Socket is [SocketFor].
+func (r *Reader) Socket(path string, id Identity) (there string, err error) {
+	return look(r, Error{Op: "look at", Path: path, For: "a socket", As: id}, func() (string, error) { return SocketFor(path, id) })
+}
+
+// Become is [Become], which reads the files of users and groups (passwd(5), group(5)).
+func (r *Reader) Become(self Identity, spec string) (Identity, error) {
+	return look(r, Error{Op: "read", Path: "/etc/passwd"}, func() (Identity, error) { return Become(self, spec) })
 }
 
 // LookAt is the function of that name.
@@ -136,7 +153,7 @@ func quietly[T any](r *Reader, e Error, fn func() (T, error)) T {
 }
 
 // silence gives the mount, or the path, that did not answer and on which a path lies.
-func (r *Reader) silence(path string) string {
+func (r *met) silence(path string) string {
 	if len(r.silent) == 0 {
 		return ""
 	}
@@ -148,7 +165,7 @@ func (r *Reader) silence(path string) string {
 }
 
 // silenced notes that a path did not answer.
-func (r *Reader) silenced(path string) {
+func (r *met) silenced(path string) {
 	at := mountOf(path).point
 	if at == "" || at == "/" { // too much hangs on that one
 		at = path
@@ -163,9 +180,10 @@ func look[T any](r *Reader, e Error, fn func() (T, error)) (T, error) {
 		return none, hung(e, &hungError{e.Path, r.bound})
 	}
 	if r.now != nil {
-		r.now.Store(&looking{e.Path, time.Now()})
-		defer r.now.Store(nil)
-		return fn()
+		r.now.begin(e.Path)
+		value, err := fn()
+		r.now.end()
+		return value, err
 	}
 	value, err := Within(r.bound, e.Path, fn)
 	if !errors.Is(err, ErrHung) {
@@ -173,50 +191,4 @@ func look[T any](r *Reader, e Error, fn func() (T, error)) (T, error) {
 	}
 	r.silenced(e.Path)
 	return none, hung(e, err)
-}
-
-// looking is one look that has begun and not ended.
-type looking struct {
-	path  string
-	since time.Time
-}
-
-// Patiently gives what fn gives, which looks by the reader alone and changes nothing. A look
-// that hangs for the bound is left behind with all of fn, and fn is run anew by a reader that
-// knows of it. So no look costs a goroutine of its own: a start has dozens.
-func Patiently[T any](bound time.Duration, fn func(*Reader) T) T {
-	var silent []string
-	for {
-		r := &Reader{bound: bound, silent: slices.Clone(silent), now: new(atomic.Pointer[looking])}
-		done := make(chan T, 1)
-		go func() { done <- fn(r) }() // ends with fn, or with the process
-		value, stuck := attend(bound, done, r.now)
-		if stuck == "" {
-			return value
-		}
-		next := Reader{silent: silent}
-		next.silenced(stuck)
-		silent = next.silent
-	}
-}
-
-// attend waits for what is done, or for a look that takes longer than the bound and gives its
-// path.
-func attend[T any](bound time.Duration, done <-chan T, now *atomic.Pointer[looking]) (value T, stuck string) {
-	timer := time.NewTimer(bound)
-	defer timer.Stop()
-	for {
-		select {
-		case value := <-done:
-			return value, ""
-		case <-timer.C:
-		}
-		left := bound
-		if l := now.Load(); l != nil {
-			if left = bound - time.Since(l.since); left <= 0 {
-				return value, l.path
-			}
-		}
-		timer.Reset(left)
-	}
 }
