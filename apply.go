@@ -124,7 +124,7 @@ func (r *prepared) removeStalePIDFile(s servicePlan) {
 		r.note("instance", wrong, exitConfig, fmt.Errorf("a %s runs already as pid %d and holds %s; stop it or give this one another TMPDIR", s.Name, pid, s.StalePIDFile))
 		return
 	}
-	if err := os.Remove(s.StalePIDFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := prepare.Remove(s.StalePIDFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		r.note("instance", wrong, exitCannotWrite, fmt.Errorf("cannot remove the pid file of an earlier run: %w; we are %s", err, prepare.Self()))
 	}
 }
@@ -156,7 +156,7 @@ func (r *prepared) finish() {
 func (r *prepared) takeAway() {
 	for file, text := range r.modeFiles {
 		if raw, err := prepare.ReadSmall(file); err == nil && string(raw) == text {
-			_ = os.Remove(file)
+			_ = prepare.Remove(file)
 		}
 	}
 	if r.claim != nil {
@@ -172,7 +172,7 @@ func (r *prepared) undo() {
 	made := slices.Sorted(slices.Values(r.made))
 	_, _ = prepare.Within(prepare.Bound, "what was made", func() (struct{}, error) {
 		for _, dir := range slices.Backward(made) {
-			_ = os.Remove(dir)
+			_ = prepare.Remove(dir)
 		}
 		return struct{}{}, nil
 	})

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // Mirror keeps copies of an image's files in a directory that also holds a user's own.
@@ -88,7 +90,14 @@ func (m Mirror) isOurs() bool {
 		return false
 	}
 	st, ok := info.Sys().(*syscall.Stat_t)
-	return ok && int(st.Uid) == os.Geteuid() && info.Mode().Perm()&0o022 == 0
+	if !ok || int(st.Uid) != os.Geteuid() || info.Mode().Perm()&0o022 != 0 {
+		return false
+	}
+	fd, err := openUnled(m.Into)
+	if err != nil {
+		return false
+	}
+	return unix.Close(fd) == nil
 }
 
 // makeAs works below a handle of the directory: no link in it leads a write out of it

@@ -17,8 +17,9 @@ import (
 
 // Tree is a directory whose whole content must belong to the children.
 type Tree struct {
-	// Path is absolute. Neither it nor a part of it may be a link: in a directory that the
-	// children write to, a link is theirs.
+	// Path is absolute. A link on the way, or at its end, is followed where only root and we
+	// could have made it, as in a relocated /data or /var/run; in a directory that the children
+	// write to, a link is theirs.
 	Path string
 	// For is what it is needed for, as "uploads".
 	For string
@@ -149,7 +150,7 @@ func (o *owning) run(ctx context.Context, w *walk) {
 	}
 	var root int
 	err := as(func() (err error) {
-		root, err = openWithoutLinks(o.Path)
+		root, err = openUnled(o.Path)
 		return err
 	})
 	if errors.Is(err, fs.ErrNotExist) {

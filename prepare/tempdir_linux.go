@@ -67,10 +67,15 @@ func lookAbove(dir string, id Identity) error {
 		above = filepath.Dir(above)
 	}
 	err := mayWrite(above, id)
-	if err == nil || mayWrite(above, Self()) == nil {
-		return nil
+	if err == nil || mayWrite(above, Self()) != nil {
+		return err
 	}
-	return err
+	w, ledErr := goAlong(dir)
+	if ledErr != nil {
+		return err
+	}
+	w.close()
+	return nil
 }
 
 // mayWrite asks the kernel with the rights that files are opened with (man 2
