@@ -6,6 +6,7 @@ import (
 	"path"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"time"
 
 	"ak-init/logs"
@@ -135,7 +136,8 @@ func (r *prepared) owned(p plan, t prepare.Tree, report prepare.OwnerReport) {
 	for _, err := range report.First {
 		r.note("ownership", warning, exitCannotWrite, err)
 	}
-	if report.GaveUp {
+	hung := slices.ContainsFunc(report.First, func(err error) bool { return errors.Is(err, prepare.ErrHung) }) // which says it all
+	if report.GaveUp && !hung {
 		f := warn("look for a file server that hangs, or set --fix-ownership never", "%s (%s): not all of it could be looked through in %s", t.Path, t.For, report.Took.Round(time.Second))
 		f.Check = "ownership"
 		r.findings = append(r.findings, f)

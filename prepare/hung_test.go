@@ -237,3 +237,23 @@ func TestReaderReadsWhatOnlyTheOtherCan(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A mount below that hangs costs one bound, and is named.
+func TestOwnGivesUpOnWhatHangs(t *testing.T) {
+	needRoot(t)
+	tree := openDir(t)
+	below := tree + "/media/nfs"
+	if err := os.MkdirAll(below, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	hang.Mount(t, below)
+	for path, at := range map[string]string{tree: below, below: below} {
+		ends(t, path, func() {
+			r := Tree{Path: path, For: "uploads"}.own(t.Context(), brief, nobody, FixNever, nil)
+			if want := "(uploads): it does not answer within 200ms"; !r.GaveUp || len(r.First) != 1 ||
+				!errors.Is(r.First[0], ErrHung) || !strings.Contains(r.First[0].Error(), want) || !strings.Contains(r.First[0].Error(), at) {
+				t.Errorf("%s: %+v", path, r)
+			}
+		})
+	}
+}
