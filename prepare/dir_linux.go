@@ -115,6 +115,9 @@ func (d Dir) foresee(id Identity, out *Outcome) error {
 		return err
 	}
 	err := d.try(id)
+	if errors.Is(err, unix.ENOSPC) && reclaimable(d.Path, id) {
+		return nil
+	}
 	if !givable(err, id) {
 		return err
 	}

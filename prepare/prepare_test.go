@@ -392,6 +392,21 @@ func TestClaimIsForOne(t *testing.T) {
 	second.Release()
 }
 
+func TestWhatCannotBeAskedIsClaimed(t *testing.T) {
+	needRoot(t)
+	dir := filepath.Join(openDir(t), "ak-init-0-server")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for id, want := range map[int]bool{0: false, nobody.UID: true} {
+		claimed := false
+		who := Identity{UID: id, GID: id, Groups: []int{id}}
+		if err := As(who, func() error { claimed = isClaimed(dir); return nil }); err != nil || claimed != want {
+			t.Errorf("for uid %d it is claimed: %v, %v, want %v", id, claimed, err, want)
+		}
+	}
+}
+
 func TestClaimTakesNobodyElsesDirectory(t *testing.T) {
 	base := t.TempDir()
 	open := filepath.Join(base, "open")

@@ -23,8 +23,8 @@ const (
 var errTooLong = fmt.Errorf("too long for a unix socket: at most %d bytes", maxSocketPath-socketRoom)
 
 // LookAt tells, without writing, whether a directory can be a TMPDIR for id: it is
-// one, or can be made, it answers within [Bound], id may write there, it is not full, and
-// sockets fit. What only writing can tell, such as a quota, [Dir.Make] finds out. origin
+// one, or can be made, it answers within [Bound], id may write there, it is not full but for
+// what a sweep removes, and sockets fit. What only writing can tell, such as a quota, [Dir.Make] finds out. origin
 // is who named it, for the one line that says why not.
 func LookAt(dir, origin string, id Identity) error { return NewReader(Bound).LookAt(dir, origin, id) }
 
@@ -57,7 +57,11 @@ func lookAt(dir string, id Identity) error {
 	if err := mayWrite(dir, id); err != nil {
 		return err
 	}
-	return hasRoom(dir)
+	err = hasRoom(dir)
+	if errors.Is(err, unix.ENOSPC) && reclaimable(dir, id) {
+		return nil // after a sweep, writing will tell
+	}
+	return err
 }
 
 // lookAbove tells whether a missing directory could be made, by id or by us.
