@@ -44,8 +44,6 @@ type MirrorReport struct {
 	Kept []string
 	// Same are how many files were right already.
 	Same int
-	// As is who wrote.
-	As Identity
 }
 
 // Make brings Into up to date: as id, or, where id may not write and the directory is
@@ -65,7 +63,7 @@ func (m Mirror) make(id Identity) (MirrorReport, error) {
 		return MirrorReport{}, m.unreadable(err)
 	}
 	if into, err := os.Stat(m.Into); err == nil && os.SameFile(from, into) {
-		return MirrorReport{As: id}, nil
+		return MirrorReport{}, nil
 	}
 	files, err := filesBelow(m.From, m.Suffix)
 	if err != nil {
@@ -112,7 +110,7 @@ func (m Mirror) isOurs() bool {
 // makeAs works below a handle of the directory: no link in it leads a write out of it
 // (os.Root).
 func (m Mirror) makeAs(id Identity, files map[string][]byte) (MirrorReport, error) {
-	w := mirroring{Mirror: m, files: maps.Clone(files), report: MirrorReport{As: id}}
+	w := mirroring{Mirror: m, files: maps.Clone(files)}
 	err := As(id, func() error {
 		root, err := os.OpenRoot(m.Into)
 		if err != nil {

@@ -67,9 +67,9 @@ func (r *Reader) Room(dir string) (Space, error) {
 	return look(r, Error{Op: "look at", Path: dir}, func() (Space, error) { return room(dir) })
 }
 
-// IsMount is the function of that name.
+// IsMount tells whether a mount begins at exactly this path. Nothing there is none.
 func (r *Reader) IsMount(path string) bool {
-	return quietly(r, Error{Op: "look at", Path: path}, func() (bool, error) { return IsMount(path), nil })
+	return quietly(r, Error{Op: "look at", Path: path}, func() (bool, error) { return isMount(path), nil })
 }
 
 // WorkingDir is where this process stands, empty where that is gone or does not answer.
@@ -128,7 +128,10 @@ func (r *Reader) Become(self Identity, spec string) (Identity, error) {
 	return look(r, Error{Op: "read", Path: "/etc/passwd"}, func() (Identity, error) { return Become(self, spec) })
 }
 
-// LookAt is the function of that name.
+// LookAt tells, without writing, whether a directory can be a TMPDIR for id: it is one, or
+// can be made, id may write there, it is not full but for what a sweep removes, and sockets
+// fit. What only writing can tell, such as a quota, [Dir.Make] finds out. origin is who named
+// it, for the one line that says why not.
 func (r *Reader) LookAt(dir, origin string, id Identity) error {
 	e := Error{Op: writeTo, Path: dir, For: origin, As: id, Otherwise: "set another TMPDIR"}
 	_, err := look(r, e, func() (struct{}, error) { return struct{}{}, lookAtFully(dir, origin, id) })

@@ -22,12 +22,6 @@ const (
 // errTooLong is for a TMPDIR below which no socket can be bound.
 var errTooLong = fmt.Errorf("too long for a unix socket: at most %d bytes", maxSocketPath-socketRoom)
 
-// LookAt tells, without writing, whether a directory can be a TMPDIR for id: it is
-// one, or can be made, it answers within [Bound], id may write there, it is not full but for
-// what a sweep removes, and sockets fit. What only writing can tell, such as a quota, [Dir.Make] finds out. origin
-// is who named it, for the one line that says why not.
-func LookAt(dir, origin string, id Identity) error { return NewReader(Bound).LookAt(dir, origin, id) }
-
 func lookAtFully(dir, origin string, id Identity) error {
 	err := lookAt(dir, id)
 	if err == nil {
