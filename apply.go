@@ -8,6 +8,8 @@ import (
 	"path"
 	"slices"
 
+	"golang.org/x/sys/unix"
+
 	"ak-init/health"
 	"ak-init/prepare"
 )
@@ -25,6 +27,10 @@ type prepared struct {
 	findings []*finding
 	// done is what else was changed.
 	done []done
+	// swept: what earlier runs left has been removed.
+	swept bool
+	// room is what TMPDIR's file system has after that.
+	room prepare.Space
 }
 
 // slashTmp is made where it is missing: programs that know no TMPDIR want it.
@@ -43,12 +49,12 @@ func apply(p plan, tell busy) (*prepared, error) {
 	}
 	r.take(prepare.MakeShared(slashTmp), slashTmp)
 	tempDir, rest := p.Directories[0], p.Directories[1:]
-	out := tempDir.Make(p.Identity)
+	out := r.makeTempDir(p)
 	r.take(out, tempDir.Path)
 	if out.Fault != nil {
 		return r, failed("tmpdir", exitCannotWrite, tempDirError{out.Fault})
 	}
-	if p.Runtime != "" {
+	if p.Runtime != "" && r.claim == nil {
 		r.claimDir(p.Runtime)
 	}
 	for i, out := range prepare.MakeAll(prepare.Bound, rest, p.Identity) {
@@ -72,14 +78,33 @@ func apply(p plan, tell busy) (*prepared, error) {
 	return r, nil
 }
 
+// makeTempDir makes TMPDIR ready. One that is full may be so of metric files that an earlier
+// run left: in Kubernetes /dev/shm outlives the container (authentik#10768).
+func (r *prepared) makeTempDir(p plan) prepare.Outcome {
+	out := p.Directories[0].Make(p.Identity)
+	if !errors.Is(out.Fault, unix.ENOSPC) {
+		return out
+	}
+	r.claimQuietly(p.Runtime)
+	if r.claim == nil {
+		return out
+	}
+	r.sweep(p)
+	return p.Directories[0].Make(p.Identity)
+}
+
 // claimQuietly is for a program that runs as well where nobody can ask for it.
 func (r *prepared) claimQuietly(dir string) {
 	if dir == "" {
 		return
 	}
-	if claim, err := prepare.Take(dir); err == nil {
+	if claim, err := takeClaim(dir); err == nil {
 		r.claim = claim
 	}
+}
+
+func takeClaim(dir string) (*prepare.Claim, error) {
+	return prepare.Within(prepare.Bound, dir, func() (*prepare.Claim, error) { return prepare.Take(dir) })
 }
 
 func (r *prepared) note(check string, s state, code int, err error) {
@@ -102,7 +127,7 @@ func (r *prepared) take(out prepare.Outcome, path string) {
 }
 
 func (r *prepared) claimDir(dir string) {
-	claim, err := prepare.Take(dir)
+	claim, err := takeClaim(dir)
 	switch {
 	case err == nil:
 		r.claim = claim
@@ -120,12 +145,20 @@ func (r *prepared) removeStalePIDFile(s servicePlan) {
 	if s.StalePIDFile == "" {
 		return
 	}
-	if pid, err := health.PIDFile(s.StalePIDFile); err == nil {
-		r.note("instance", wrong, exitConfig, fmt.Errorf("a %s runs already as pid %d and holds %s; stop it or give this one another TMPDIR", s.Name, pid, s.StalePIDFile))
-		return
-	}
-	if err := os.Remove(s.StalePIDFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	pid, err := prepare.Within(prepare.Bound, s.StalePIDFile, func() (int, error) {
+		if pid, err := health.PIDFile(s.StalePIDFile); err == nil {
+			return pid, nil
+		}
+		if err := prepare.Remove(s.StalePIDFile); !errors.Is(err, fs.ErrNotExist) {
+			return 0, err
+		}
+		return 0, nil
+	})
+	switch {
+	case err != nil:
 		r.note("instance", wrong, exitCannotWrite, fmt.Errorf("cannot remove the pid file of an earlier run: %w; we are %s", err, prepare.Self()))
+	case pid > 0:
+		r.note("instance", wrong, exitConfig, fmt.Errorf("a %s runs already as pid %d and holds %s; stop it or give this one another TMPDIR", s.Name, pid, s.StalePIDFile))
 	}
 }
 
@@ -136,7 +169,10 @@ func (r *prepared) writeModeFile(s servicePlan) {
 		return
 	}
 	text := s.Name + "\n"
-	if err := prepare.WriteFile(s.ModeFile, text, 0o644); err != nil {
+	_, err := prepare.Within(prepare.Bound, s.ModeFile, func() (struct{}, error) {
+		return struct{}{}, prepare.WriteFile(s.ModeFile, text, 0o644)
+	})
+	if err != nil {
 		r.note("tmpdir", warning, exitCannotWrite, fmt.Errorf("cannot write %s: %w; \"ak healthcheck\" will not know what runs here, \"ak-init healthcheck\" does", s.ModeFile, err))
 		return
 	}
@@ -156,7 +192,7 @@ func (r *prepared) finish() {
 func (r *prepared) takeAway() {
 	for file, text := range r.modeFiles {
 		if raw, err := prepare.ReadSmall(file); err == nil && string(raw) == text {
-			_ = os.Remove(file)
+			_ = prepare.Remove(file)
 		}
 	}
 	if r.claim != nil {
@@ -172,7 +208,7 @@ func (r *prepared) undo() {
 	made := slices.Sorted(slices.Values(r.made))
 	_, _ = prepare.Within(prepare.Bound, "what was made", func() (struct{}, error) {
 		for _, dir := range slices.Backward(made) {
-			_ = os.Remove(dir)
+			_ = prepare.Remove(dir)
 		}
 		return struct{}{}, nil
 	})

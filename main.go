@@ -87,8 +87,8 @@ func start(opts options, caught *supervise.Signals, log *logger, stdout *os.File
 		defer caught.Unguarded()
 	}
 	for {
-		ahead := prepare.Patiently(prepare.Bound, func(r *prepare.Reader) prospects { return lookAhead(opts, failed, r) })
-		plan, err := ahead.plan, ahead.err
+		ahead, silence := prepare.Patiently(prepare.Bound, func(r *prepare.Reader) prospects { return lookAhead(opts, failed, r) })
+		plan, err := ahead.plan, merged(silence, ahead.err)
 		refused := refusalOf(plan.Findings, false)
 		if opts.dryRun && err == nil {
 			supervise.WriteFromBackground()

@@ -108,8 +108,11 @@ func (p *plan) runIn(uid int, command string) {
 }
 
 func runtimeDir(tmpdir string, uid int, command string) string {
-	return path.Join(tmpdir, fmt.Sprintf("ak-init-%d-%s", uid, command))
+	return path.Join(tmpdir, fmt.Sprintf("%s%d-%s", runtimePrefix, uid, command))
 }
+
+// runtimePrefix is how the names of ak-init's own directories in a TMPDIR begin.
+const runtimePrefix = "ak-init-"
 
 // socketName is the socket in the runtime directory.
 const socketName = "sock"

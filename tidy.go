@@ -3,9 +3,13 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
 	"path"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strings"
 	"time"
 
 	"ak-init/logs"
@@ -75,9 +79,10 @@ func (p *plan) planSweep(s servicePlan, f facts) {
 // tidy does what was planned. What it cannot do is no reason not to start, but for a socket
 // that is somebody's: to start would take it away from him.
 func (r *prepared) tidy(p plan, tell busy) {
-	if r.claim != nil {
+	if r.claim != nil && !r.swept {
 		r.sweep(p)
 	}
+	r.room, _ = prepare.Room(p.TempDir.Path) // what does not answer has none
 	if len(p.Trees) > 0 {
 		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.NumCPU()))
 	}
@@ -104,9 +109,16 @@ func (r *prepared) tidy(p plan, tell busy) {
 func (r *prepared) sweep(p plan) {
 	ctx, cancel := context.WithTimeout(context.Background(), sweepBound)
 	defer cancel()
+	r.swept = true
 	alone := !othersIn(p.TempDir.Path, p.Runtime)
 	for _, stale := range p.Leftovers {
-		swept := stale.Sweep(ctx, p.Identity, alone)
+		// A system call that hangs does not hear of ctx; what is left behind does.
+		swept, err := prepare.Within(sweepBound+time.Second, stale.Dir, func() (prepare.Swept, error) {
+			return stale.Sweep(ctx, p.Identity, alone), nil
+		})
+		if err != nil {
+			r.note("leftovers", warning, exitConfig, fmt.Errorf("cannot look for what an earlier run left: %w", err))
+		}
 		for _, err := range swept.Kept {
 			s := warning
 			if errors.Is(err, prepare.ErrAlive) {
@@ -120,15 +132,16 @@ func (r *prepared) sweep(p plan) {
 	}
 }
 
-// othersIn tells whether another live ak-init has its directory in this TMPDIR.
+// othersIn tells whether another live ak-init has its directory in this TMPDIR, or may have.
 func othersIn(tmpdir, own string) bool {
-	dirs, _ := filepath.Glob(path.Join(tmpdir, "ak-init-*")) // the pattern is sound, unless TMPDIR has a bracket in it
-	for _, dir := range dirs {
-		if dir != own && prepare.IsClaimed(dir) {
+	entries, err := prepare.Within(prepare.Bound, tmpdir, func() ([]os.DirEntry, error) { return os.ReadDir(tmpdir) })
+	for _, e := range entries {
+		dir := path.Join(tmpdir, e.Name())
+		if strings.HasPrefix(e.Name(), runtimePrefix) && dir != own && prepare.IsClaimed(dir) {
 			return true
 		}
 	}
-	return false
+	return err != nil
 }
 
 func (r *prepared) did(event string, fields ...logs.Field) {
@@ -140,7 +153,8 @@ func (r *prepared) owned(p plan, t prepare.Tree, report prepare.OwnerReport) {
 	for _, err := range report.First {
 		r.note("ownership", warning, exitCannotWrite, err)
 	}
-	if report.GaveUp {
+	hung := slices.ContainsFunc(report.First, func(err error) bool { return errors.Is(err, prepare.ErrHung) }) // which says it all
+	if report.GaveUp && !hung {
 		f := warn("look for a file server that hangs, or is slow", "%s (%s): not all of it could be looked through in %s", t.Path, t.For, report.Took.Round(time.Second))
 		f.Check = "ownership"
 		r.findings = append(r.findings, f)

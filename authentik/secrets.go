@@ -2,7 +2,7 @@ package authentik
 
 import (
 	"maps"
-	"net/url"
+	"path"
 	"slices"
 	"strings"
 )
@@ -34,27 +34,76 @@ func (s *Settings) resolve(below string, tree map[string]any, from Sources) {
 }
 
 func (s *Settings) follow(setting, value string, from Sources) string {
-	if !strings.HasPrefix(value, "env://") && !strings.HasPrefix(value, "file://") {
+	u, ok := parseURI(value)
+	if !ok {
 		return value
 	}
-	u, err := url.Parse(value)
-	if err != nil {
-		return value // it is no URI, and stands for itself
-	}
-	if u.Scheme == "env" {
-		if found, set := from.Env[u.Host]; set {
+	switch u.scheme {
+	case "env":
+		if found, set := from.Env[u.netloc]; set {
 			return found
 		}
-		return u.RawQuery
+		return u.query
+	case "file":
+		return s.secret(setting, u, from)
 	}
-	raw, err := from.Read(u.Path)
+	return value
+}
+
+func (s *Settings) secret(setting string, u uri, from Sources) string {
+	file := u.path
+	if file != "" && !path.IsAbs(file) {
+		file = path.Join(from.Root, file) // where authentik stands
+	}
+	raw, err := from.Read(file)
 	text := strings.TrimSpace(string(raw))
 	s.Secrets = append(s.Secrets, Secret{
-		Setting: setting, Path: u.Path, Err: err,
+		Setting: setting, Path: file, Err: err,
 		Empty: err == nil && text == "", Trimmed: text != "" && len(text) != len(raw),
 	})
 	if err != nil {
-		return u.RawQuery
+		return u.query
 	}
 	return text
+}
+
+// uri is what Python's urlparse makes of a value, as far as authentik asks.
+type uri struct{ scheme, netloc, path, query string }
+
+// parseURI cuts a value as urlparse does (Lib/urllib/parse.py, urlsplit, Python 3.13), which
+// decodes nothing: the file of file:///a%20b is a%20b, and a host before it is passed over.
+// ok is false for what has no scheme, and for brackets that Python refuses.
+func parseURI(value string) (u uri, ok bool) {
+	value = strings.TrimLeftFunc(value, func(r rune) bool { return r <= ' ' })
+	value = strings.NewReplacer("\t", "", "\r", "", "\n", "").Replace(value)
+	scheme, rest, found := strings.Cut(value, ":")
+	if !found || !isScheme(scheme) {
+		return u, false
+	}
+	u.scheme = strings.ToLower(scheme)
+	if after, ok := strings.CutPrefix(rest, "//"); ok {
+		end := strings.IndexAny(after, "/?#")
+		if end < 0 {
+			end = len(after)
+		}
+		u.netloc, rest = after[:end], after[end:]
+	}
+	if strings.Contains(u.netloc, "[") != strings.Contains(u.netloc, "]") {
+		return u, false
+	}
+	rest, _, _ = strings.Cut(rest, "#")
+	u.path, u.query, _ = strings.Cut(rest, "?")
+	return u, true
+}
+
+// isScheme: a letter, and then letters, digits, and three more.
+func isScheme(s string) bool {
+	letter := func(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
+	for i := range len(s) {
+		c := s[i]
+		if !letter(c) && (i == 0 || !strings.ContainsRune("0123456789+-.", rune(c))) {
+			return false
+		}
+	}
+	return s != ""
 }

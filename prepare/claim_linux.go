@@ -72,8 +72,8 @@ func claim(lock *os.File, dir string) error {
 	return err
 }
 
-// IsClaimed tells whether somebody alive holds dir. One that does not answer within [Bound]
-// is nobody's.
+// IsClaimed tells whether somebody alive holds dir, or may hold it: one that another uid made
+// cannot be asked. One that does not answer within [Bound] is nobody's.
 func IsClaimed(dir string) bool {
 	claimed, _ := Within(Bound, dir, func() (bool, error) { return isClaimed(dir), nil })
 	return claimed
@@ -82,7 +82,7 @@ func IsClaimed(dir string) bool {
 func isClaimed(dir string) bool {
 	lock, err := os.OpenFile(dir, unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if err != nil {
-		return false
+		return errors.Is(err, fs.ErrPermission)
 	}
 	defer func() { _ = lock.Close() }()
 	// A shared lock does not disturb one that is just being taken for more than a moment.

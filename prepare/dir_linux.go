@@ -97,8 +97,8 @@ func (d Dir) ensure(id Identity, out *Outcome) error {
 		return err
 	}
 	// Root puts right what is wrong: this one directory, not what lies in it, and not
-	// what a link leads to.
-	if give(d.Path, id, 0o770) != nil {
+	// what somebody else's link leads to.
+	if giveUnled(d.Path, id, 0o770) != nil {
 		return err
 	}
 	out.Given = true
@@ -115,13 +115,17 @@ func (d Dir) foresee(id Identity, out *Outcome) error {
 		return err
 	}
 	err := d.try(id)
+	if errors.Is(err, unix.ENOSPC) && reclaimable(d.Path, id) {
+		return nil
+	}
 	if !givable(err, id) {
 		return err
 	}
-	info, statErr := os.Lstat(d.Path)
-	if statErr != nil || !info.IsDir() {
+	fd, ledErr := openUnled(d.Path)
+	if ledErr != nil {
 		return err
 	}
+	_ = unix.Close(fd)
 	out.Given = true
 	return nil
 }
@@ -161,13 +165,7 @@ func (d Dir) create(id Identity, out *Outcome) error {
 	if err == nil || Self().UID == id.UID {
 		return err
 	}
-	if err := makeAll(d.Path, d.Mode, out); err != nil {
-		return err
-	}
-	if d.Mode&fs.ModeSticky != 0 {
-		return nil // for everybody, as /tmp is
-	}
-	return give(d.Path, id, 0)
+	return makeUnled(d.Path, d.Mode, id, out)
 }
 
 // makeAll makes missing parents 0755 and the directory itself with exactly this mode,
@@ -200,14 +198,8 @@ func setMode(path string, mode fs.FileMode) error {
 	return dir.Chmod(mode)
 }
 
-// give makes id the owner of one directory and adds mode bits. No link is followed,
-// and what was opened is what is changed.
-func give(path string, id Identity, add fs.FileMode) error {
-	dir, err := os.OpenFile(path, unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = dir.Close() }()
+// give makes id the owner of one directory and adds mode bits.
+func give(dir *os.File, id Identity, add fs.FileMode) error {
 	info, err := dir.Stat()
 	if err != nil {
 		return err

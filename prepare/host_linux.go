@@ -40,10 +40,10 @@ func BindsLow() bool {
 	return data[0].Effective&(1<<unix.CAP_NET_BIND_SERVICE) != 0
 }
 
-// IsMount tells whether a mount begins at exactly this path (man 2 statx,
+// isMount tells whether a mount begins at exactly this path (man 2 statx,
 // STATX_ATTR_MOUNT_ROOT; before Linux 5.8 by the table of mounts). Nothing there is none. A
 // file server is not asked.
-func IsMount(path string) bool {
+func isMount(path string) bool {
 	var st unix.Statx_t
 	if err := unix.Statx(unix.AT_FDCWD, path, unix.AT_STATX_DONT_SYNC|unix.AT_NO_AUTOMOUNT, 0, &st); err != nil {
 		return false

@@ -2,6 +2,7 @@ package prepare
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -120,11 +121,11 @@ func TestReaderGoesOnBesideAHungMount(t *testing.T) {
 // Settings are listed with the children's rights, and what hung then is told with the rest.
 func TestReaderForSomebodyTellsTheSameFaults(t *testing.T) {
 	dir := hungDir(t)
-	r := Patiently(brief, func(r *Reader) *Reader {
+	r, err := Patiently(brief, func(r *Reader) *Reader {
 		r.For(nobody).Glob(dir + "/*.yml")
 		return r
 	})
-	if faults := r.Faults(); len(faults) != 1 || !strings.Contains(faults[0].Error(), "cannot list "+dir) {
+	if faults := r.Faults(); err != nil || len(faults) != 1 || !strings.Contains(faults[0].Error(), "cannot list "+dir) {
 		t.Errorf("faults %v, want one", faults)
 	}
 }
@@ -150,5 +151,121 @@ func TestMakeAllOrdersParentsFirst(t *testing.T) {
 		if _, _, got := owner(t, base+path); got.Perm() != mode {
 			t.Errorf("%s has mode %v, want %v", path, got, mode)
 		}
+	}
+}
+
+// A look that was given up ends at last. What it belongs to must not go on beside what runs
+// in its place.
+func TestPatientlyEndsWhatItLeftBehind(t *testing.T) {
+	release, ended := make(chan struct{}), make(chan struct{})
+	first, wentOn := true, make(chan struct{}, 1)
+	got, err := Patiently(brief, func(r *Reader) string {
+		if !first {
+			return "anew"
+		}
+		first = false
+		defer close(ended)
+		_, _ = look(r, Error{Op: "look at", Path: "/x"}, func() (int, error) { <-release; return 0, nil })
+		wentOn <- struct{}{}
+		return "late"
+	})
+	if got != "anew" || err != nil {
+		t.Errorf("got %q, %v", got, err)
+	}
+	close(release)
+	<-ended
+	if len(wentOn) > 0 {
+		t.Error("what was left behind went on")
+	}
+}
+
+func TestPatientlyBoundsWhatIsNoLook(t *testing.T) {
+	release, ended := make(chan struct{}), make(chan struct{})
+	looked := make(chan struct{}, 1)
+	_, err := Patiently(brief/4, func(r *Reader) int {
+		defer close(ended)
+		<-release
+		r.Exists("/")
+		looked <- struct{}{}
+		return 1
+	})
+	if !errors.Is(err, ErrHung) || !strings.Contains(err.Error(), "within 200ms") {
+		t.Errorf("%v, want that it does not answer", err)
+	}
+	close(release)
+	<-ended
+	if len(looked) > 0 {
+		t.Error("what was left behind went on")
+	}
+}
+
+func TestPatientlyPassesOverAHungMount(t *testing.T) {
+	dir := hungDir(t)
+	ends(t, "all of it", func() {
+		faults, err := Patiently(brief, func(r *Reader) int {
+			r.Exists(dir + "/x")
+			_, _ = r.Socket(dir+"/docker.sock", nobody)
+			return len(r.Faults())
+		})
+		if faults != 1 || err != nil {
+			t.Errorf("%d faults, %v, want one", faults, err)
+		}
+	})
+}
+
+func TestReaderForAnotherSharesWhatIsMet(t *testing.T) {
+	dir := hungDir(t)
+	r := NewReader(brief)
+	ends(t, "both", func() {
+		if got := r.For(nobody).Glob(dir + "/*.yml"); len(got) > 0 || len(r.Faults()) != 1 {
+			t.Errorf("%v, faults %v, want one", got, r.Faults())
+		}
+		if r.Exists(dir + "/x") {
+			t.Error("it exists")
+		}
+	})
+}
+
+// Root without its capabilities is like any other user.
+func TestReaderReadsWhatOnlyTheOtherCan(t *testing.T) {
+	needRoot(t)
+	other := Identity{UID: 4242, GID: 4242, Groups: []int{4242}}
+	path := openDir(t) + "/key"
+	if err := errors.Join(os.WriteFile(path, []byte("x"), 0o600), os.Chown(path, other.UID, other.GID)); err != nil {
+		t.Fatal(err)
+	}
+	err := As(nobody, func() error { // which this thread is from here
+		r := &Reader{met: &met{bound: brief, now: newAttended()}}
+		if _, err := r.Read(path); !errors.Is(err, os.ErrPermission) {
+			return fmt.Errorf("for ourselves: %w, want no permission", err)
+		}
+		raw, err := r.For(other).Read(path)
+		if string(raw) != "x" {
+			return fmt.Errorf("for the other: %q, %w", raw, err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// A mount below that hangs costs one bound, and is named.
+func TestOwnGivesUpOnWhatHangs(t *testing.T) {
+	needRoot(t)
+	tree := openDir(t)
+	below := tree + "/media/nfs"
+	if err := os.MkdirAll(below, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	hang.Mount(t, below)
+	for path, at := range map[string]string{tree: below, below: below} {
+		ends(t, path, func() {
+			r := Tree{Path: path, For: "uploads"}.own(t.Context(), brief, nobody, FixNever, nil)
+			if want := "(uploads): it does not answer within 200ms"; !r.GaveUp || len(r.First) != 1 ||
+				!errors.Is(r.First[0], ErrHung) || !strings.Contains(r.First[0].Error(), want) || !strings.Contains(r.First[0].Error(), at) {
+				t.Errorf("%s: %+v", path, r)
+			}
+		})
 	}
 }

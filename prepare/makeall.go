@@ -9,7 +9,8 @@ import (
 
 // MakeAll makes directories that are missing and tests each by writing as id. None waits
 // long for another, so that those that do not answer cost little more than one bound. One that lies below
-// another of the list comes after it, and is not touched if that one hangs.
+// another of the list comes after it, and is not touched if that one hangs, and
+// neither made nor given if it has a fault.
 func MakeAll(bound time.Duration, dirs []Dir, id Identity) []Outcome {
 	return all(bound, dirs, id, func(d Dir) Outcome { return d.outcome(id, d.ensure) })
 }
@@ -31,6 +32,8 @@ type job struct {
 	// first is the job that comes before it, nil if none has to.
 	first *job
 	taken atomic.Bool
+	// failed is the outcome, where it has a fault, before the answer is given.
+	failed atomic.Pointer[Outcome]
 	// answer holds what came of it, if it ever answers; done is closed when outcome may
 	// be read.
 	answer  chan Outcome
@@ -44,7 +47,14 @@ func all(bound time.Duration, dirs []Dir, id Identity, one func(Dir) Outcome) []
 	jobs := jobsOf(dirs)
 	work := func(j *job) {
 		if j.taken.CompareAndSwap(false, true) {
-			j.answer <- one(j.Dir)
+			out, known := j.belowFault(id)
+			if !known {
+				out = one(j.Dir)
+			}
+			if out.Fault != nil {
+				j.failed.Store(&out)
+			}
+			j.answer <- out
 		}
 	}
 	order := parentsFirst(jobs)
@@ -79,6 +89,28 @@ func all(bound time.Duration, dirs []Dir, id Identity, one func(Dir) Outcome) []
 	}
 	return outcomes
 }
+
+// belowFault is the outcome of a directory below one that has a fault, known only there. It
+// may be a mount that the children can write to; root makes and gives nothing, since what has
+// a fault may be a link that somebody put there to lead it.
+func (j *job) belowFault(id Identity) (out Outcome, known bool) {
+	if j.first == nil || j.first.Path == j.Path {
+		return out, false
+	}
+	above := j.first.failed.Load()
+	if above == nil {
+		return out, false
+	}
+	if j.IfThere && !exists(j.Path) || j.try(id) == nil {
+		return out, true
+	}
+	e := j.failure(writeTo, id, errBelow)
+	e.Found, e.Fix = j.first.Path+" cannot be used", "put that one right"
+	return Outcome{Fault: e, Warning: j.IfThere || !j.Required && above.Warning}, true
+}
+
+// errBelow is for a directory that is not made ready.
+var errBelow = errors.New("nothing is made there")
 
 // await gives what comes of a job, after the one before it.
 func (j *job) await(bound time.Duration, id Identity, work func(*job)) Outcome {

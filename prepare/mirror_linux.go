@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Mirror keeps copies of an image's files in a directory that also holds a user's own.
@@ -42,19 +44,17 @@ type MirrorReport struct {
 	Kept []string
 	// Same are how many files were right already.
 	Same int
-	// As is who wrote.
-	As Identity
 }
 
 // Make brings Into up to date: as id, or, where id may not write and the directory is
 // our own and nobody else's, as ourselves. A second run changes nothing. An error is an
-// [Error] about Into, or says what of From cannot be read; what was done before it stays.
-// Where it takes longer than [Bound] it is left behind, and may go on later.
-func (m Mirror) Make(id Identity) (MirrorReport, error) { return m.makeWithin(Bound, id) }
+// [Error] about Into, or says what of From cannot be read; what was done before it stays. It
+// takes ten seconds at most; what does not answer then may be written to later.
+func (m Mirror) Make(id Identity) (MirrorReport, error) { return m.makeWithin(2*Bound, id) }
 
 func (m Mirror) makeWithin(bound time.Duration, id Identity) (MirrorReport, error) {
-	report, err := Within(bound, m.Into, func() (MirrorReport, error) { return m.make(id) })
-	return report, hung(Error{Op: writeTo, Path: m.Into, For: m.For, As: id, Otherwise: m.Otherwise}, err)
+	r, err := Within(bound, m.Into, func() (MirrorReport, error) { return m.make(id) })
+	return r, hung(Error{Op: writeTo, Path: m.Into, For: m.For, As: id, Otherwise: m.Otherwise}, err)
 }
 
 func (m Mirror) make(id Identity) (MirrorReport, error) {
@@ -63,7 +63,7 @@ func (m Mirror) make(id Identity) (MirrorReport, error) {
 		return MirrorReport{}, m.unreadable(err)
 	}
 	if into, err := os.Stat(m.Into); err == nil && os.SameFile(from, into) {
-		return MirrorReport{As: id}, nil
+		return MirrorReport{}, nil
 	}
 	files, err := filesBelow(m.From, m.Suffix)
 	if err != nil {
@@ -97,13 +97,20 @@ func (m Mirror) isOurs() bool {
 		return false
 	}
 	st, ok := info.Sys().(*syscall.Stat_t)
-	return ok && int(st.Uid) == os.Geteuid() && info.Mode().Perm()&0o022 == 0
+	if !ok || int(st.Uid) != os.Geteuid() || info.Mode().Perm()&0o022 != 0 {
+		return false
+	}
+	fd, err := openUnled(m.Into)
+	if err != nil {
+		return false
+	}
+	return unix.Close(fd) == nil
 }
 
 // makeAs works below a handle of the directory: no link in it leads a write out of it
 // (os.Root).
 func (m Mirror) makeAs(id Identity, files map[string][]byte) (MirrorReport, error) {
-	w := mirroring{Mirror: m, files: maps.Clone(files), report: MirrorReport{As: id}}
+	w := mirroring{Mirror: m, files: maps.Clone(files)}
 	err := As(id, func() error {
 		root, err := os.OpenRoot(m.Into)
 		if err != nil {

@@ -1,21 +1,10 @@
 package prepare
 
 import (
-	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
-
-// openWithoutLinks opens a directory by its absolute path, for reading.
-func openWithoutLinks(path string) (int, error) {
-	top, err := unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return -1, err
-	}
-	defer func() { _ = unix.Close(top) }()
-	return openBelow(top, strings.TrimPrefix(filepath.Clean(path), "/"))
-}
 
 // maxPiece is what one system call takes of a path: less than PATH_MAX, and more than a name.
 const maxPiece = 4000

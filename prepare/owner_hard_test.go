@@ -338,7 +338,7 @@ func TestProgressIsToldEveryTwoSeconds(t *testing.T) {
 		begin, done := time.Now(), make(chan struct{})
 		time.AfterFunc(5*time.Second, func() { close(done) })
 		var at []time.Duration
-		(&owning{}).await(t.Context(), done, func() int { at = append(at, time.Since(begin)); return 0 })
+		(&owning{}).await(t.Context(), done, time.Hour, newWalk(nil, nil), func() { at = append(at, time.Since(begin)) })
 		if len(at) != 2 || at[0] != 2*time.Second || at[1] != 4*time.Second {
 			t.Errorf("told at %v", at)
 		}
@@ -350,30 +350,9 @@ func TestOwnDoesNotWaitForASystemCallThatHangs(t *testing.T) {
 		begin := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		(&owning{}).await(ctx, nil, func() int { return 0 })
+		(&owning{}).await(ctx, nil, time.Hour, newWalk(nil, nil), func() {})
 		if took := time.Since(begin); took != time.Second+patience {
 			t.Errorf("took %v", took)
-		}
-	})
-}
-
-func TestOwnGivesUpWhereNothingAnswers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		for name, tt := range map[string]struct {
-			looked func(calls int) int
-			want   time.Duration
-		}{
-			"from the first":     {func(int) int { return 0 }, 6 * time.Second},
-			"after a while":      {func(calls int) int { return min(calls, 3) }, 12 * time.Second},
-			"but for slow ones ": {func(calls int) int { return calls / 2 }, time.Minute},
-		} {
-			begin, calls := time.Now(), 0
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute-patience)
-			(&owning{}).await(ctx, nil, func() int { calls++; return tt.looked(calls) })
-			cancel()
-			if took := time.Since(begin); took != tt.want {
-				t.Errorf("%s: took %v, want %v", name, took, tt.want)
-			}
 		}
 	})
 }

@@ -17,8 +17,9 @@ import (
 
 // Tree is a directory whose whole content must belong to the children.
 type Tree struct {
-	// Path is absolute. Neither it nor a part of it may be a link: in a directory that the
-	// children write to, a link is theirs.
+	// Path is absolute. A link on the way, or at its end, is followed where only root and we
+	// could have made it, as in a relocated /data or /var/run; in a directory that the children
+	// write to, a link is theirs.
 	Path string
 	// For is what it is needed for, as "uploads".
 	For string
@@ -55,8 +56,8 @@ type OwnerReport struct {
 	// file system is in there once.
 	First []error
 	Took  time.Duration
-	// GaveUp tells that the context ended, or nothing answered any more, before all was
-	// looked at.
+	// GaveUp tells that the context ended before all was looked at, or that nothing answered
+	// for [Bound]; then one of First is [ErrHung].
 	GaveUp bool
 }
 
@@ -64,8 +65,11 @@ type OwnerReport struct {
 const maxTold = 5
 
 // progressEvery is the time between two calls of progress; whoever waits longer wants to
-// know that it goes on.
-const progressEvery = 2 * time.Second
+// know that it goes on. In between it is looked stallsEvery whether it does.
+const (
+	progressEvery = 2 * time.Second
+	stallsEvery   = 500 * time.Millisecond
+)
 
 // patience is how long an ended context waits for system calls that hang, as on a file
 // server that is gone.
@@ -89,10 +93,15 @@ type owning struct {
 // nothing unless root works for an id that is not root; a ReadOnly tree is looked at by
 // whoever we are. An entry is right when its uid is id's and its gid is one of id's: files
 // of a Kubernetes volume have fsGroup as their group, and keep it. Mounts below are gone
-// through as chown -R does. When ctx ends Own returns within a second, and where nothing
-// answers within [Bound] soon after that, though a system call that hangs may change one last
-// entry later. progress, which may be nil, is called in this goroutine every two seconds.
+// through as chown -R does. When ctx ends Own returns within a second, and when nothing
+// answers for [Bound] little later than that, though a system call that hangs may change one
+// last entry later. progress, which may be nil, is called in this
+// goroutine every two seconds.
 func (t Tree) Own(ctx context.Context, id Identity, fix Fix, progress func(looked, changed int)) OwnerReport {
+	return t.own(ctx, Bound, id, fix, progress)
+}
+
+func (t Tree) own(ctx context.Context, bound time.Duration, id Identity, fix Fix, progress func(looked, changed int)) OwnerReport {
 	begin := time.Now()
 	o := &owning{Tree: t, id: id, fix: fix, readOnly: map[uint64]bool{}}
 	if !t.ReadOnly && (os.Geteuid() != 0 || id.UID == 0) {
@@ -106,40 +115,47 @@ func (t Tree) Own(ctx context.Context, id Identity, fix Fix, progress func(looke
 		defer close(done)
 		o.run(ctx, w)
 	}()
-	o.await(ctx, done, func() (looked int) {
-		looked = int(w.looked.Load())
+	stalled := o.await(ctx, done, bound, w, func() {
 		if progress != nil {
-			progress(looked, int(o.changed.Load()))
+			progress(int(w.looked.Load()), int(o.changed.Load()))
 		}
-		return looked
 	})
+	if stalled {
+		at := filepath.Join(o.Path, w.reading())
+		err := hung(Error{Op: "look through", Path: at, For: o.For}, &hungError{at, bound})
+		o.mu.Lock()
+		o.first = append([]error{err}, o.first[:min(len(o.first), maxTold-1)]...)
+		o.mu.Unlock()
+	}
 	return o.report(w, time.Since(begin))
 }
 
-// await waits for the end, or for ctx and then no longer than patience. Where for [Bound] no
-// entry more has been looked at, as progress tells, the file system does not answer.
-func (o *owning) await(ctx context.Context, done <-chan struct{}, progress func() (looked int)) {
-	tick := time.NewTicker(progressEvery)
+// await waits for the end, or for ctx and then no longer than patience. It tells whether it
+// gave up because nothing moved.
+func (o *owning) await(ctx context.Context, done <-chan struct{}, bound time.Duration, w *walk, progress func()) (stalled bool) {
+	tick, stalls := time.NewTicker(progressEvery), time.NewTicker(min(stallsEvery, bound))
 	defer tick.Stop()
-	last, still := 0, time.Duration(0)
+	defer stalls.Stop()
+	moved, since := w.moved.Load(), time.Now()
 	for {
 		select {
 		case <-done:
-			return
+			return false
 		case <-tick.C:
-			looked := progress()
-			if still += progressEvery; looked != last {
-				last, still = looked, 0
-			}
-			if still >= Bound {
-				return
+			progress()
+		case <-stalls.C:
+			switch now := w.moved.Load(); {
+			case now != moved:
+				moved, since = now, time.Now()
+			case time.Since(since) >= bound:
+				return true
 			}
 		case <-ctx.Done():
 			select {
 			case <-done:
 			case <-time.After(patience):
 			}
-			return
+			return false
 		}
 	}
 }
@@ -162,7 +178,7 @@ func (o *owning) run(ctx context.Context, w *walk) {
 	}
 	var root int
 	err := as(func() (err error) {
-		root, err = openWithoutLinks(o.Path)
+		root, err = openUnled(o.Path)
 		return err
 	})
 	if errors.Is(err, fs.ErrNotExist) {

@@ -3,6 +3,7 @@ package prepare
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"slices"
 
@@ -87,14 +88,22 @@ func (o *owning) errorOf(op, path string, err error) error {
 	if o.ReadOnly {
 		who = o.id
 	}
-	return fmt.Errorf("cannot %s %s (%s): %w; %s; we are %s; %s", op, path, o.For, err, found(path), who, o.remedy(op, err))
+	return fmt.Errorf("cannot %s %s (%s): %w; %s; we are %s; %s", op, path, o.For, bare(err), found(path), who, o.remedy(op, err))
+}
+
+// bare is an error without its path, which stands in the line already.
+func bare(err error) error {
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
+		return path.Err
+	}
+	return err
 }
 
 func (o *owning) remedy(op string, err error) string {
 	switch {
 	case o.ReadOnly:
 		return fmt.Sprintf("let %s read it, by its group or its mode", o.id)
-	case err == unix.ENOTDIR || err == unix.ELOOP:
+	case errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) || errors.Is(err, errLed):
 		return "name the directory itself, without links"
 	case err == unix.EROFS:
 		return fmt.Sprintf("the file system is read-only: chown it to %d:%d where it is mounted writable", o.id.UID, o.id.GID)

@@ -217,12 +217,12 @@ func TestFullDisk(t *testing.T) {
 		t.Skipf("cannot mount a tmpfs here: %v", err)
 	}
 	defer func() { _ = unix.Unmount(dir, unix.MNT_DETACH) }()
-	if err := LookAt(dir, "a test", Self()); err != nil {
+	if err := NewReader(Bound).LookAt(dir, "a test", Self()); err != nil {
 		t.Errorf("an empty one: %v", err)
 	}
 	// Fill it; the last write fails, and is meant to.
 	_ = os.WriteFile(filepath.Join(dir, "big"), make([]byte, 16<<20), 0o600)
-	if err := LookAt(dir, "a test", Self()); !errors.Is(err, unix.ENOSPC) {
+	if err := NewReader(Bound).LookAt(dir, "a test", Self()); !errors.Is(err, unix.ENOSPC) {
 		t.Errorf("looked at: %v, want ENOSPC", err)
 	}
 	out := Dir{Path: dir, For: "TMPDIR", Required: true}.Make(Self())
@@ -246,7 +246,7 @@ func TestFileSystemThatCountsNothingIsNotFull(t *testing.T) {
 		if err := unix.Mount("tmpfs", dir, "tmpfs", 0, options); err != nil {
 			t.Skipf("cannot mount a tmpfs here: %v", err)
 		}
-		if err := LookAt(dir, "a test", Self()); err != nil {
+		if err := NewReader(Bound).LookAt(dir, "a test", Self()); err != nil {
 			t.Errorf("%s: %v", options, err)
 		}
 		_ = unix.Unmount(dir, unix.MNT_DETACH)
@@ -268,7 +268,7 @@ func TestReadOnlyMountIsAWarningWhereNobodyGaveADirectory(t *testing.T) {
 	if out := (Dir{Path: dir, Required: true}).Make(Self()); out.Warning {
 		t.Errorf("a required one: %+v", out)
 	}
-	if err := LookAt(dir, "a test", Self()); !errors.Is(err, unix.EROFS) {
+	if err := NewReader(Bound).LookAt(dir, "a test", Self()); !errors.Is(err, unix.EROFS) {
 		t.Errorf("looked at: %v, want EROFS", err)
 	}
 }
@@ -290,7 +290,7 @@ func TestLookAt(t *testing.T) {
 		"below a file":          {filepath.Join(file, "x"), unix.ENOTDIR},
 		"too deep for a socket": {dir + "/" + strings.Repeat("x", 90), errTooLong},
 	} {
-		if err := LookAt(tt.path, "a test", Self()); !errors.Is(err, tt.want) {
+		if err := NewReader(Bound).LookAt(tt.path, "a test", Self()); !errors.Is(err, tt.want) {
 			t.Errorf("%s: %v, want %v", name, err, tt.want)
 		}
 	}
@@ -390,6 +390,21 @@ func TestClaimIsForOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	second.Release()
+}
+
+func TestWhatCannotBeAskedIsClaimed(t *testing.T) {
+	needRoot(t)
+	dir := filepath.Join(openDir(t), "ak-init-0-server")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for id, want := range map[int]bool{0: false, nobody.UID: true} {
+		claimed := false
+		who := Identity{UID: id, GID: id, Groups: []int{id}}
+		if err := As(who, func() error { claimed = isClaimed(dir); return nil }); err != nil || claimed != want {
+			t.Errorf("for uid %d it is claimed: %v, %v, want %v", id, claimed, err, want)
+		}
+	}
 }
 
 func TestClaimTakesNobodyElsesDirectory(t *testing.T) {

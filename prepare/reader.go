@@ -2,10 +2,10 @@ package prepare
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
-	"sync/atomic"
 	"time"
 )
 
@@ -13,39 +13,39 @@ import (
 // asked again: all that lies on it is [ErrHung] at once, so that it costs one bound. It is
 // for one goroutine.
 type Reader struct {
-	bound time.Duration
-	// met is what did not answer, the same for a reader and those that [Reader.For] gives.
-	met *met
-	// now is the look that is going on, where somebody attends to it; nil: each look has a
-	// goroutine to be left behind.
-	now *atomic.Pointer[looking]
+	*met
 	// as is whose rights files are read with; nil: ours.
 	as *Identity
 }
 
+// met is what a reader has met, which those share that it gives for others.
 type met struct {
+	bound time.Duration
 	// silent are mount points, or paths, that did not answer.
 	silent []string
 	// told are those of them that are among the faults.
 	told   []string
 	faults []error
+	// now is what is going on, where somebody attends to it; nil: each look has a goroutine to
+	// be left behind.
+	now *attended
 }
 
 // NewReader gives a reader whose every look takes at most the bound.
-func NewReader(bound time.Duration) *Reader { return &Reader{bound: bound, met: &met{}} }
+func NewReader(bound time.Duration) *Reader { return &Reader{met: &met{bound: bound}} }
 
-// For is a reader that reads files with id's rights.
+// For is a reader that reads files with id's rights. What either meets, both know.
 func (r *Reader) For(id Identity) *Reader {
-	other := *r
+	other := &Reader{met: r.met}
 	if self := Self(); id.UID != self.UID || id.GID != self.GID {
 		other.as = &id
 	}
-	return &other
+	return other
 }
 
 // Faults are what [Reader.Exists] and [Reader.Glob] met and cannot say: a line for each
 // mount that did not answer.
-func (r *Reader) Faults() []error { return r.met.faults }
+func (r *Reader) Faults() []error { return r.faults }
 
 // Exists tells whether there is a file. One that does not answer counts as missing.
 func (r *Reader) Exists(path string) bool {
@@ -67,9 +67,9 @@ func (r *Reader) Room(dir string) (Space, error) {
 	return look(r, Error{Op: "look at", Path: dir}, func() (Space, error) { return room(dir) })
 }
 
-// IsMount is the function of that name.
+// IsMount tells whether a mount begins at exactly this path. Nothing there is none.
 func (r *Reader) IsMount(path string) bool {
-	return quietly(r, Error{Op: "look at", Path: path}, func() (bool, error) { return IsMount(path), nil })
+	return quietly(r, Error{Op: "look at", Path: path}, func() (bool, error) { return isMount(path), nil })
 }
 
 // WorkingDir is where this process stands, empty where that is gone or does not answer.
@@ -104,11 +104,13 @@ func (r *Reader) IsExecutable(path string) bool {
 	return quietly(r, Error{Op: "look at", Path: path}, func() (bool, error) { return executable(path) == nil, nil })
 }
 
-// Read is [ReadSmall].
+// Read is [ReadSmall]. Root without CAP_DAC_OVERRIDE, or on a file server that takes it for
+// nobody (exports(5), root_squash), cannot read all that the children can: only what is not
+// there for us is there for nobody.
 func (r *Reader) Read(path string) ([]byte, error) {
 	raw, err := look(r, Error{Op: "read", Path: path}, func() ([]byte, error) { return readSmall(path) })
-	if err != nil || r.as == nil {
-		return raw, err // what is not there for us is not there for anybody
+	if r.as == nil || errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrHung) {
+		return raw, err
 	}
 	return look(r, Error{Op: "read", Path: path, As: *r.as}, func() (raw []byte, err error) {
 		err = As(*r.as, func() error { raw, err = readSmall(path); return err })
@@ -116,7 +118,20 @@ func (r *Reader) Read(path string) ([]byte, error) {
 	})
 }
 
-// LookAt is the function of that name.
+// Socket is [SocketFor].
+func (r *Reader) Socket(path string, id Identity) (there string, err error) {
+	return look(r, Error{Op: "look at", Path: path, For: "a socket", As: id}, func() (string, error) { return SocketFor(path, id) })
+}
+
+// Become is [Become], which reads the files of users and groups (passwd(5), group(5)).
+func (r *Reader) Become(self Identity, spec string) (Identity, error) {
+	return look(r, Error{Op: "read", Path: "/etc/passwd"}, func() (Identity, error) { return Become(self, spec) })
+}
+
+// LookAt tells, without writing, whether a directory can be a TMPDIR for id: it is one, or
+// can be made, id may write there, it is not full but for what a sweep removes, and sockets
+// fit. What only writing can tell, such as a quota, [Dir.Make] finds out. origin is who named
+// it, for the one line that says why not.
 func (r *Reader) LookAt(dir, origin string, id Identity) error {
 	e := Error{Op: writeTo, Path: dir, For: origin, As: id, Otherwise: "set another TMPDIR"}
 	_, err := look(r, e, func() (struct{}, error) { return struct{}{}, lookAtFully(dir, origin, id) })
@@ -134,31 +149,31 @@ func (r *Reader) Executable(name, searchPath string) (string, error) {
 // quietly is look for those who have no error to give: what is new of it is kept.
 func quietly[T any](r *Reader, e Error, fn func() (T, error)) T {
 	value, err := look(r, e, fn)
-	if at := r.silence(e.Path); at != "" && !slices.Contains(r.met.told, at) {
-		r.met.told, r.met.faults = append(r.met.told, at), append(r.met.faults, err)
+	if at := r.silence(e.Path); at != "" && !slices.Contains(r.told, at) {
+		r.told, r.faults = append(r.told, at), append(r.faults, err)
 	}
 	return value
 }
 
 // silence gives the mount, or the path, that did not answer and on which a path lies.
-func (r *Reader) silence(path string) string {
-	if len(r.met.silent) == 0 {
+func (r *met) silence(path string) string {
+	if len(r.silent) == 0 {
 		return ""
 	}
 	mount := mountOf(path).point
-	if i := slices.IndexFunc(r.met.silent, func(s string) bool { return s == mount || s == path }); i >= 0 {
-		return r.met.silent[i]
+	if i := slices.IndexFunc(r.silent, func(s string) bool { return s == mount || s == path }); i >= 0 {
+		return r.silent[i]
 	}
 	return ""
 }
 
 // silenced notes that a path did not answer.
-func (r *Reader) silenced(path string) {
+func (r *met) silenced(path string) {
 	at := mountOf(path).point
 	if at == "" || at == "/" { // too much hangs on that one
 		at = path
 	}
-	r.met.silent = append(r.met.silent, at)
+	r.silent = append(r.silent, at)
 }
 
 // look runs fn within the bound; e is what is said where it hangs.
@@ -168,9 +183,10 @@ func look[T any](r *Reader, e Error, fn func() (T, error)) (T, error) {
 		return none, hung(e, &hungError{e.Path, r.bound})
 	}
 	if r.now != nil {
-		r.now.Store(&looking{e.Path, time.Now()})
-		defer r.now.Store(nil)
-		return fn()
+		r.now.begin(e.Path)
+		value, err := fn()
+		r.now.end()
+		return value, err
 	}
 	value, err := Within(r.bound, e.Path, fn)
 	if !errors.Is(err, ErrHung) {
@@ -178,50 +194,4 @@ func look[T any](r *Reader, e Error, fn func() (T, error)) (T, error) {
 	}
 	r.silenced(e.Path)
 	return none, hung(e, err)
-}
-
-// looking is one look that has begun and not ended.
-type looking struct {
-	path  string
-	since time.Time
-}
-
-// Patiently gives what fn gives, which looks by the reader alone and changes nothing. A look
-// that hangs for the bound is left behind with all of fn, and fn is run anew by a reader that
-// knows of it. So no look costs a goroutine of its own: a start has dozens.
-func Patiently[T any](bound time.Duration, fn func(*Reader) T) T {
-	var silent []string
-	for {
-		r := &Reader{bound: bound, met: &met{silent: slices.Clone(silent)}, now: new(atomic.Pointer[looking])}
-		done := make(chan T, 1)
-		go func() { done <- fn(r) }() // ends with fn, or with the process
-		value, stuck := attend(bound, done, r.now)
-		if stuck == "" {
-			return value
-		}
-		next := Reader{met: &met{silent: silent}}
-		next.silenced(stuck)
-		silent = next.met.silent
-	}
-}
-
-// attend waits for what is done, or for a look that takes longer than the bound and gives its
-// path.
-func attend[T any](bound time.Duration, done <-chan T, now *atomic.Pointer[looking]) (value T, stuck string) {
-	timer := time.NewTimer(bound)
-	defer timer.Stop()
-	for {
-		select {
-		case value := <-done:
-			return value, ""
-		case <-timer.C:
-		}
-		left := bound
-		if l := now.Load(); l != nil {
-			if left = bound - time.Since(l.since); left <= 0 {
-				return value, l.path
-			}
-		}
-		timer.Reset(left)
-	}
 }

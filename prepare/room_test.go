@@ -57,7 +57,7 @@ func TestInodesRunOutBeforeBlocks(t *testing.T) {
 	if out.Fault == nil || !strings.Contains(out.Fault.Error(), want) || !errors.Is(out.Fault, unix.ENOSPC) {
 		t.Errorf("got %v, want %q", out.Fault, want)
 	}
-	if err := LookAt(dir, "a test", Self()); !errors.Is(err, errNoInodes) {
+	if err := NewReader(Bound).LookAt(dir, "a test", Self()); !errors.Is(err, errNoInodes) {
 		t.Errorf("looked at: %v", err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -28,9 +29,8 @@ type Stale struct {
 
 // Swept is what came of a sweep. Nothing in it is a reason not to start.
 type Swept struct {
-	// Removed are the paths of the first five that were removed, Count how many there were.
-	Removed []string
-	Count   int
+	// Count is how many files were removed.
+	Count int
 	// Bytes is what the file system got back.
 	Bytes int64
 	// Kept is what looks alive, is not ours, or could not be removed, a line each: the first
@@ -40,12 +40,9 @@ type Swept struct {
 	kept int
 }
 
-func (s *Swept) removed(path string, bytes int64) {
+func (s *Swept) removed(bytes int64) {
 	s.Count++
 	s.Bytes += bytes
-	if len(s.Removed) < maxTold {
-		s.Removed = append(s.Removed, path)
-	}
 }
 
 func (s *Swept) keep(format string, args ...any) {
@@ -55,8 +52,8 @@ func (s *Swept) keep(format string, args ...any) {
 }
 
 // Sweep removes sockets that nobody listens on, pid files whose writers are gone, and, where
-// this instance is alone in its TMPDIR, all metric files: those of ended processes fill
-// /dev/shm, which in Kubernetes outlives the container (authentik#10768, #25876). It removes
+// this instance is alone in its TMPDIR, all metric files that no process has open as far as
+// /proc tells: those of ended processes fill /dev/shm, which in Kubernetes outlives the container (authentik#10768, #25876). It removes
 // only what belongs to us or to id, and only by what it matches; no link is followed. When
 // ctx ends it stops where it is.
 func (s Stale) Sweep(ctx context.Context, id Identity, alone bool) Swept {
@@ -102,16 +99,22 @@ func (s Stale) sweepMetrics(ctx context.Context, id Identity, alone bool, out *S
 	}
 	defer func() { _ = dir.Close() }()
 	w := sweeping{Swept: out, dir: dir, path: s.Metrics, id: id}
-	others := 0
+	others, used := 0, 0
+	held := sync.OnceValue(func() map[string]bool { return heldIn(ctx, w.fd()) })
 	w.each(ctx, metricFile, func(name string, st *unix.Stat_t) {
 		switch {
 		case st.Mode&unix.S_IFMT != unix.S_IFREG:
-		case alone:
-			w.remove(name, st)
-		default:
+		case !alone:
 			others++
+		case held()[name]:
+			used++
+		case ctx.Err() == nil: // else it is not known who holds what
+			w.remove(name, st)
 		}
 	})
+	if used > 0 {
+		out.keep("%d metric files in %s are kept: processes have them open, of another authentik that uses this TMPDIR; give each its own", used, s.Metrics)
+	}
 	if others > 0 {
 		// Another container of the pod has pids of its own, and a name may not even be a pid.
 		out.keep("%d metric files in %s are kept: another authentik uses this TMPDIR, and whose they are cannot be told", others, s.Metrics)
@@ -172,7 +175,7 @@ func (w *sweeping) remove(name string, st *unix.Stat_t) {
 		if st.Nlink == 1 {
 			bytes = st.Blocks * 512 // whatever the block size (man 3type stat)
 		}
-		w.removed(w.pathOf(name), bytes)
+		w.removed(bytes)
 	case unix.ENOENT:
 	default:
 		w.keep("cannot remove %s of an earlier run: %w; we are %s", w.pathOf(name), err, Self())

@@ -22,12 +22,6 @@ const (
 // errTooLong is for a TMPDIR below which no socket can be bound.
 var errTooLong = fmt.Errorf("too long for a unix socket: at most %d bytes", maxSocketPath-socketRoom)
 
-// LookAt tells, without writing, whether a directory can be a TMPDIR for id: it is
-// one, or can be made, it answers within [Bound], id may write there, it is not full, and
-// sockets fit. What only writing can tell, such as a quota, [Dir.Make] finds out. origin
-// is who named it, for the one line that says why not.
-func LookAt(dir, origin string, id Identity) error { return NewReader(Bound).LookAt(dir, origin, id) }
-
 func lookAtFully(dir, origin string, id Identity) error {
 	err := lookAt(dir, id)
 	if err == nil {
@@ -57,7 +51,11 @@ func lookAt(dir string, id Identity) error {
 	if err := mayWrite(dir, id); err != nil {
 		return err
 	}
-	return hasRoom(dir)
+	err = hasRoom(dir)
+	if errors.Is(err, unix.ENOSPC) && reclaimable(dir, id) {
+		return nil // after a sweep, writing will tell
+	}
+	return err
 }
 
 // lookAbove tells whether a missing directory could be made, by id or by us.
@@ -67,10 +65,15 @@ func lookAbove(dir string, id Identity) error {
 		above = filepath.Dir(above)
 	}
 	err := mayWrite(above, id)
-	if err == nil || mayWrite(above, Self()) == nil {
-		return nil
+	if err == nil || mayWrite(above, Self()) != nil {
+		return err
 	}
-	return err
+	w, ledErr := goAlong(dir)
+	if ledErr != nil {
+		return err
+	}
+	w.close()
+	return nil
 }
 
 // mayWrite asks the kernel with the rights that files are opened with (man 2

@@ -20,8 +20,8 @@ type walk struct {
 	look func(in *directory, name string) bool
 	// cannotEnter hears of a directory that cannot be opened or read.
 	cannotEnter func(d *directory, err error)
-	// looked counts entries.
-	looked atomic.Int64
+	// looked counts entries, moved whatever shows that the file system answers.
+	looked, moved atomic.Int64
 	// complete tells that everything was looked at.
 	complete atomic.Bool
 
@@ -30,8 +30,8 @@ type walk struct {
 	// stack are the directories still to be read, the next one last: who goes deep first
 	// has few of them waiting.
 	stack []*directory
-	// busy counts workers that may add to stack.
-	busy int
+	// busy are the directories that workers read, each of whom may add to stack.
+	busy map[*directory]bool
 	root int
 }
 
@@ -42,6 +42,8 @@ type directory struct {
 	path string
 	// fd is -1 until it is opened.
 	fd int
+	// name is the entry that is looked at, nil before the first.
+	name atomic.Pointer[string]
 }
 
 // enough is how many subdirectories of one directory are noted before they are read: a
@@ -49,7 +51,7 @@ type directory struct {
 const enough = 4096
 
 func newWalk(look func(*directory, string) bool, cannotEnter func(*directory, error)) *walk {
-	w := &walk{look: look, cannotEnter: cannotEnter}
+	w := &walk{look: look, cannotEnter: cannotEnter, busy: map[*directory]bool{}}
 	w.more = sync.NewCond(&w.mu)
 	return w
 }
@@ -78,6 +80,19 @@ func (w *walk) run(ctx context.Context, root, workers int, as func(func() error)
 	w.complete.Store(len(w.stack) == 0)
 }
 
+// reading gives a path that is being looked at, empty for the root, or where there is none.
+func (w *walk) reading() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for d := range w.busy {
+		if name := d.name.Load(); name != nil {
+			return filepath.Join(d.path, *name)
+		}
+		return d.path
+	}
+	return ""
+}
+
 func (w *walk) work(ctx context.Context) {
 	buf := make([]byte, 64<<10)
 	for d := w.next(ctx); d != nil; d = w.next(ctx) {
@@ -89,7 +104,7 @@ func (w *walk) work(ctx context.Context) {
 			w.stack = append(w.stack, d)
 		}
 		w.stack = append(w.stack, below...)
-		w.busy--
+		delete(w.busy, d)
 		w.mu.Unlock()
 		w.more.Broadcast()
 	}
@@ -99,7 +114,7 @@ func (w *walk) work(ctx context.Context) {
 func (w *walk) next(ctx context.Context) *directory {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for len(w.stack) == 0 && w.busy > 0 && ctx.Err() == nil {
+	for len(w.stack) == 0 && len(w.busy) > 0 && ctx.Err() == nil {
 		w.more.Wait()
 	}
 	last := len(w.stack) - 1
@@ -108,7 +123,7 @@ func (w *walk) next(ctx context.Context) *directory {
 	}
 	d := w.stack[last]
 	w.stack = w.stack[:last]
-	w.busy++
+	w.busy[d] = true
 	return d
 }
 
@@ -118,24 +133,26 @@ func (w *walk) read(ctx context.Context, d *directory, buf []byte) (below []*dir
 	if d.fd < 0 && !w.open(d) {
 		return nil, true
 	}
-	var names []string
 	for len(below) < enough {
 		n, err := unix.ReadDirent(d.fd, buf)
+		w.moved.Add(1)
 		if n <= 0 || err != nil {
 			if err != nil && err != unix.ENOENT { // removed meanwhile
 				w.cannotEnter(d, err)
 			}
 			return below, true
 		}
-		_, _, names = unix.ParseDirent(buf[:n], -1, names[:0])
-		for _, name := range names {
+		_, _, names := unix.ParseDirent(buf[:n], -1, nil)
+		for i, name := range names {
 			if ctx.Err() != nil {
 				return below, false
 			}
-			w.looked.Add(1) // one by one: who is told of progress is told of this entry
+			d.name.Store(&names[i])
 			if w.look(d, name) {
-				below = append(below, &directory{filepath.Join(d.path, name), -1})
+				below = append(below, &directory{path: filepath.Join(d.path, name), fd: -1})
 			}
+			w.looked.Add(1)
+			w.moved.Add(1)
 		}
 	}
 	return below, false

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -86,23 +85,4 @@ func tryWriteByName(dir string) error {
 	}
 	_, writeErr := f.Write(make([]byte, page))
 	return cmp.Or(whichSpace(dir, writeErr), f.Close(), os.Remove(f.Name()))
-}
-
-// WriteFile puts a small file in place whole, replacing what has its name: neither a
-// link nor another uid's file in a sticky directory is ever written through
-// (proc_sys_fs(5), protected_regular).
-func WriteFile(path, content string, mode fs.FileMode) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".ak-init-")
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString(content)
-	err = cmp.Or(err, f.Chmod(mode), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
-	}
-	return err
 }

@@ -1,0 +1,81 @@
+package prepare
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// makeUnled is makeAll without being led, and gives the directory itself to id. What is there
+// already stays as it is.
+func makeUnled(path string, mode fs.FileMode, id Identity, out *Outcome) error {
+	w, err := goAlong(path)
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	for w.missing != "" {
+		part, rest, more := strings.Cut(w.missing, "/")
+		if part == ".." {
+			return unix.ENOENT
+		}
+		how := mode
+		if more {
+			how = 0o755
+		}
+		if err := w.makeNext(part, how, out); err != nil {
+			return err
+		}
+		w.missing = rest
+	}
+	if mode&fs.ModeSticky != 0 {
+		return nil // for everybody, as /tmp is
+	}
+	return giveOpened(w, id, 0)
+}
+
+// makeNext makes one directory and goes there.
+func (w *way) makeNext(part string, mode fs.FileMode, out *Outcome) error {
+	err := unix.Mkdirat(w.fd, part, uint32(mode.Perm()))
+	if err != nil && err != unix.EEXIST {
+		return err
+	}
+	made := err == nil
+	next, err := unix.Openat(w.fd, part, plain, 0)
+	if err != nil {
+		return err
+	}
+	w.reach(next, filepath.Join(w.at, part))
+	if !made {
+		return nil
+	}
+	out.Made = append(out.Made, w.at)
+	how := uint32(mode.Perm())
+	if mode&fs.ModeSticky != 0 {
+		how |= unix.S_ISVTX
+	}
+	return unix.Fchmod(next, how) // the umask took bits away
+}
+
+// giveUnled makes id the owner of one directory and adds mode bits.
+func giveUnled(path string, id Identity, add fs.FileMode) error {
+	w, err := goAlong(path)
+	if err != nil {
+		return err
+	}
+	defer w.close()
+	return giveOpened(w, id, add)
+}
+
+func giveOpened(w *way, id Identity, add fs.FileMode) error {
+	fd, err := w.open()
+	if err != nil {
+		return err
+	}
+	dir := os.NewFile(uintptr(fd), w.at)
+	defer func() { _ = dir.Close() }()
+	return give(dir, id, add)
+}

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ak-init/prepare"
+)
+
+// A TMPDIR that an earlier run filled with its metric files is made room in, and taken.
+func TestTempDirFullOfLeftovers(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: it mounts a file system")
+	}
+	if err := unix.Mount("tmpfs", s.tmpdir, "tmpfs", 0, "size=4m,mode=0700"); err != nil {
+		t.Skipf("cannot mount a tmpfs here: %v", err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(s.tmpdir, unix.MNT_DETACH) })
+	metrics := s.tmpdir + "/authentik_prometheus_tmp"
+	s.must(os.Mkdir(metrics, 0o700))
+	full := false
+	for i := 0; !full; i++ {
+		err := os.WriteFile(fmt.Sprintf("%s/counter_%d.db", metrics, 100000+i), make([]byte, 64<<10), 0o600)
+		if full = errors.Is(err, unix.ENOSPC); err != nil && !full {
+			t.Fatal(err)
+		}
+	}
+	r := s.start("server", "--tmpdir", s.tmpdir)
+	s.awaitHealth(exitHealthy)
+	if files, _ := filepath.Glob(metrics + "/counter_1?????.db"); len(files) > 0 {
+		t.Errorf("left %v", files)
+	}
+	if want := "removed what an earlier run left"; !strings.Contains(r.logs.String(), want) {
+		t.Errorf("it does not say %q", want)
+	}
+	r.stop()
+	s.nothingLeft()
+}
+
+func TestOthersInATempDir(t *testing.T) {
+	t.Parallel()
+	tmpdir := filepath.Join(t.TempDir(), "a[b]*c")
+	own, other := runtimeDir(tmpdir, 0, "server"), runtimeDir(tmpdir, 0, "worker")
+	if err := errors.Join(os.Mkdir(tmpdir, 0o700), os.Mkdir(own, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	if othersIn(tmpdir, own) {
+		t.Error("our own is another's")
+	}
+	claim, err := prepare.Take(other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !othersIn(tmpdir, own) {
+		t.Error("the other is not seen")
+	}
+	claim.Release()
+	if othersIn(tmpdir, own) {
+		t.Error("one that has ended is seen")
+	}
+}
+
+// What hangs is a line, and holds nobody up for much longer than its bound.
+func TestTidyingEndsWhereAMountHangs(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	dir := hungDir(s)
+	for name, tt := range map[string]struct {
+		do   func(*prepared)
+		says string
+	}{
+		"sweep": {func(r *prepared) {
+			r.sweep(plan{TempDir: tempDir{Path: s.tmpdir}, Leftovers: []prepare.Stale{{Dir: s.tmpdir, Metrics: dir + "/m"}}})
+		}, "cannot look for what an earlier run left: "},
+		"mirror": {func(r *prepared) {
+			r.mirror(plan{Identity: prepare.Self(), Blueprints: &prepare.Mirror{From: s.root, Into: dir + "/b", For: "built-in blueprints"}})
+		}, "it lies on what is mounted at " + dir},
+		"mode file": {func(r *prepared) {
+			r.writeModeFile(servicePlan{ModeFile: dir + "/authentik-mode"})
+		}, "cannot write " + dir + "/authentik-mode: "},
+		"pid file": {func(r *prepared) {
+			r.removeStalePIDFile(servicePlan{StalePIDFile: dir + "/authentik.pid"})
+		}, "cannot remove the pid file of an earlier run: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			begin, r := time.Now(), &prepared{modeFiles: map[string]string{}}
+			tt.do(r)
+			if took := time.Since(begin); took > 15*time.Second {
+				t.Errorf("took %s", took)
+			}
+			if len(r.findings) != 1 || !strings.Contains(r.findings[0].Found, tt.says) || !strings.Contains(r.findings[0].Found, "does not answer within") {
+				t.Errorf("says %+v, want %q", r.findings, tt.says)
+			}
+		})
+	}
+}
