@@ -1,6 +1,9 @@
 package prepare
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"strconv"
@@ -56,13 +59,15 @@ func isMount(path string) bool {
 
 // TryAddress binds a TCP address and lets go of it at once. It never listens: nobody can
 // connect meanwhile. Only addresses are tried; a name would have to be asked for, and is left
-// to who listens.
+// to who listens. What is no address to Go's listeners is an error in words; of the kernel's
+// errors those are given that are about the address (EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT,
+// EACCES), and others tell only that it was not tried.
 func TryAddress(address string) error {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
-		return err
+		return malformed(err)
 	}
-	number, err := strconv.ParseUint(port, 10, 16)
+	number, err := portNumber(port)
 	if err != nil {
 		return err
 	}
@@ -76,13 +81,64 @@ func TryAddress(address string) error {
 	if err != nil {
 		return nil //nolint:nilerr // a name
 	}
-	return bind(ip, int(number))
+	zone, err := zoneNumber(ip.Zone())
+	if err != nil {
+		return err
+	}
+	switch err := bind(ip, zone, number); err {
+	case unix.EADDRINUSE, unix.EADDRNOTAVAIL, unix.EAFNOSUPPORT, unix.EACCES:
+		return err
+	default:
+		return nil
+	}
+}
+
+// malformed says what net.SplitHostPort means.
+func malformed(err error) error {
+	e, ok := errors.AsType[*net.AddrError](err)
+	switch {
+	case !ok:
+		return err
+	case e.Err == "missing port in address":
+		return errors.New("the port is missing")
+	case e.Err == "too many colons in address":
+		return errors.New("it has too many colons; an IPv6 address is written in brackets, as [::1]:9000")
+	default:
+		return errors.New(e.Err)
+	}
+}
+
+// portNumber takes names too, as of /etc/services; an empty one is any port.
+func portNumber(port string) (int, error) {
+	if n, err := strconv.Atoi(port); err == nil && (n < 0 || n > 65535) {
+		return 0, fmt.Errorf("%d is no port: they end at 65535", n)
+	}
+	n, err := net.DefaultResolver.LookupPort(context.Background(), "tcp", port)
+	if err != nil {
+		return 0, fmt.Errorf("no port is called %q", port)
+	}
+	return n, nil
+}
+
+// zoneNumber is an interface's, by its name or its number (RFC 4007, section 11.2).
+func zoneNumber(zone string) (uint32, error) {
+	if zone == "" {
+		return 0, nil
+	}
+	if n, err := strconv.ParseUint(zone, 10, 32); err == nil {
+		return uint32(n), nil
+	}
+	one, err := net.InterfaceByName(zone)
+	if err != nil {
+		return 0, fmt.Errorf("no network interface is called %q", zone)
+	}
+	return uint32(one.Index), nil
 }
 
 // bind does as a listener would: without SO_REUSEADDR connections of an earlier run that are
 // not quite over would be in its way, and with it one that listens still is (man 7 socket).
-func bind(ip netip.Addr, port int) error {
-	family, address := unix.AF_INET6, unix.Sockaddr(&unix.SockaddrInet6{Port: port, Addr: ip.As16()})
+func bind(ip netip.Addr, zone uint32, port int) error {
+	family, address := unix.AF_INET6, unix.Sockaddr(&unix.SockaddrInet6{Port: port, ZoneId: zone, Addr: ip.As16()})
 	if ip = ip.Unmap(); ip.Is4() {
 		family, address = unix.AF_INET, &unix.SockaddrInet4{Port: port, Addr: ip.As4()}
 	}
