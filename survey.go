@@ -88,7 +88,7 @@ func survey(o options, failed map[string]error, reader *prepare.Reader) (facts, 
 			return f, err
 		}
 	}
-	identityErr := f.surveyIdentity(o)
+	identityErr := f.surveyIdentity(o, reader)
 	f.identityFailed = identityErr != nil
 	if ofAuthentik {
 		f.settings, f.settingsFault = readSettings(o, f.layout.Root, reader.For(f.identity))
@@ -149,7 +149,7 @@ func (f *facts) surveyLayout(o options, reader *prepare.Reader) error {
 
 // surveyIdentity decides who the children are: --user, or for a root worker what the
 // release says, else ourselves.
-func (f *facts) surveyIdentity(o options) error {
+func (f *facts) surveyIdentity(o options, reader *prepare.Reader) error {
 	verb, _ := f.release.Verb(o.command)
 	if o.command == "all" {
 		// Both as one user, since both write to the same data.
@@ -176,7 +176,9 @@ func (f *facts) surveyIdentity(o options) error {
 		f.identity = id
 	}
 	if verb.DropsRoot { // the server asks nothing of it
-		f.docker.path, f.docker.err = prepare.SocketFor(socket, f.identity)
+		if f.docker.path, f.docker.err = reader.Socket(socket, f.identity); f.docker.err != nil {
+			f.docker.path = socket // which may not even answer
+		}
 	}
 	return nil
 }
