@@ -1,0 +1,1 @@
+# None: the bed has no database of its own.
