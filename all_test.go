@@ -313,3 +313,25 @@ func TestStopInThePauseBeforeARestart(t *testing.T) {
 		t.Errorf("it took %s", took)
 	}
 }
+
+// A child that puts a link in the place of its TMPDIR does not lead root by it.
+func TestRootIsNotLedByAServicesTempDir(t *testing.T) {
+	t.Parallel()
+	s := newAllScene(t)
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: it tries what root is led to")
+	}
+	closed := s.dir + "/closed"
+	s.must(os.Mkdir(closed, 0o700), os.Symlink(closed, s.tmpdir+"/authentik-worker"), os.Chown(s.tmpdir, 4711, 4711))
+	r := s.start("all", "--user", "4711:4711", "--tmpdir", s.tmpdir)
+	if code := r.exitCode(); code != exitCannotWrite {
+		t.Errorf("exit code %d, want %d", code, exitCannotWrite)
+	}
+	if left, _ := os.ReadDir(closed); len(left) > 0 {
+		t.Errorf("made %v in root's directory", left)
+	}
+	if want := "it is a link to " + closed; !strings.Contains(r.logs.String(), want) {
+		t.Errorf("it does not say %q", want)
+	}
+	s.nothingLeft()
+}

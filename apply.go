@@ -146,6 +146,9 @@ func (r *prepared) removeStalePIDFile(s servicePlan) {
 		return
 	}
 	pid, err := prepare.Within(prepare.Bound, s.StalePIDFile, func() (int, error) {
+		if _, err := os.Lstat(s.StalePIDFile); errors.Is(err, fs.ErrNotExist) {
+			return 0, nil
+		}
 		if pid, err := health.PIDFile(s.StalePIDFile); err == nil {
 			return pid, nil
 		}

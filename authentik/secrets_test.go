@@ -27,7 +27,7 @@ func uris() map[string]uri {
 		"file:/run/key":          {"file", "", "/run/key", ""},
 		"file:key":               {"file", "", "key", ""},
 		"FILE:///x":              {"file", "", "/x", ""},
-		" \nfile:///a\tb\n":      {"file", "", "/ab", ""},
+		"file:///a\tb\n":         {"file", "", "/ab", ""},
 		"file:///schl\u00fcssel": {"file", "", "/schl\u00fcssel", ""},
 		"env://A%42?x":           {"env", "A%42", "", "x"},
 		"env://me@FOO:12/p?d;e":  {"env", "me@FOO:12", "/p", "d;e"},

@@ -60,15 +60,12 @@ func Become(self Identity, spec string) (Identity, error) {
 
 // WithGroupOf adds a file's group, such as docker.sock's. No file, or none that answers
 // within [Bound], no group.
-func (id Identity) WithGroupOf(path string) Identity {
-	st, err := Within(Bound, path, func() (syscall.Stat_t, error) {
-		var st syscall.Stat_t
-		return st, syscall.Stat(path, &st)
-	})
-	if err == nil && !slices.Contains(id.Groups, int(st.Gid)) {
-		id.Groups = append(slices.Clone(id.Groups), int(st.Gid))
-	}
-	return id
+func (id Identity) WithGroupOf(path string) Identity { return NewReader(Bound).WithGroupOf(id, path) }
+
+func groupOf(path string) (int, error) {
+	var st syscall.Stat_t
+	err := syscall.Stat(path, &st)
+	return int(st.Gid), err
 }
 
 func lookUp(spec string) (Identity, error) {

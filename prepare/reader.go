@@ -123,6 +123,15 @@ func (r *Reader) Socket(path string, id Identity) (there string, err error) {
 	return look(r, Error{Op: "look at", Path: path, For: "a socket", As: id}, func() (string, error) { return SocketFor(path, id) })
 }
 
+// WithGroupOf is [Identity.WithGroupOf].
+func (r *Reader) WithGroupOf(id Identity, path string) Identity {
+	gid, err := look(r, Error{Op: "look at", Path: path, For: "its group"}, func() (int, error) { return groupOf(path) })
+	if err == nil && !slices.Contains(id.Groups, gid) {
+		id.Groups = append(slices.Clone(id.Groups), gid)
+	}
+	return id
+}
+
 // Become is [Become], which reads the files of users and groups (passwd(5), group(5)).
 func (r *Reader) Become(self Identity, spec string) (Identity, error) {
 	return look(r, Error{Op: "read", Path: "/etc/passwd"}, func() (Identity, error) { return Become(self, spec) })

@@ -1,6 +1,7 @@
 package prepare
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 
@@ -17,44 +18,54 @@ const (
 // reclaimable tells whether metric files of ours or of id lie in a directory or little below
 // it, which [Stale.Sweep] removes. No link below it is followed.
 func reclaimable(dir string, id Identity) bool {
-	left := reclaimNames
-	return hasMetrics(dir, id, reclaimDepth, &left)
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	r := reclaiming{id: id, left: reclaimNames, stop: stop}
+	r.look(ctx, dir, reclaimDepth, 0)
+	return r.found
 }
 
-func hasMetrics(path string, id Identity, depth int, left *int) bool {
-	flags := unix.O_DIRECTORY
-	if depth < reclaimDepth {
-		flags |= unix.O_NOFOLLOW
-	}
-	dir, err := os.OpenFile(path, flags, 0)
+type reclaiming struct {
+	id    Identity
+	left  int
+	found bool
+	// stop ends all looking.
+	stop context.CancelFunc
+}
+
+func (r *reclaiming) look(ctx context.Context, path string, depth, flags int) {
+	dir, err := os.OpenFile(path, unix.O_DIRECTORY|flags, 0)
 	if err != nil {
-		return false
+		return
 	}
 	defer func() { _ = dir.Close() }()
 	var below []string
-	for *left > 0 {
-		names, err := dir.Readdirnames(min(*left, 1024))
-		*left -= len(names)
-		for _, name := range names {
-			var st unix.Stat_t
-			if unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil {
-				continue
-			}
-			switch kind := st.Mode & unix.S_IFMT; {
-			case kind == unix.S_IFREG && metricFile(name) && st.Blocks > 0 && (int(st.Uid) == os.Geteuid() || int(st.Uid) == id.UID):
-				return true
-			case kind == unix.S_IFDIR && depth > 1:
-				below = append(below, name)
-			}
+	w := sweeping{dir: dir}
+	w.each(ctx, r.counted, func(name string, st *unix.Stat_t) {
+		switch {
+		case r.isOurs(name, st):
+			r.found = true
+			r.stop()
+		case st.Mode&unix.S_IFMT == unix.S_IFDIR && depth > 1:
+			below = append(below, name)
 		}
-		if err != nil || len(names) == 0 { // io.EOF, or it has been removed
-			break
-		}
-	}
+	})
 	for _, name := range below {
-		if hasMetrics(filepath.Join(path, name), id, depth-1, left) {
-			return true
+		if ctx.Err() == nil {
+			r.look(ctx, filepath.Join(path, name), depth-1, unix.O_NOFOLLOW)
 		}
 	}
-	return false
+}
+
+func (r *reclaiming) counted(string) bool {
+	if r.left--; r.left < 0 {
+		r.stop()
+	}
+	return true
+}
+
+// isOurs is about a metric file that takes room, and that [sweeping.remove] would remove.
+func (r *reclaiming) isOurs(name string, st *unix.Stat_t) bool {
+	uid := int(st.Uid)
+	return metricFile(name) && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Blocks > 0 && (uid == os.Geteuid() || uid == r.id.UID)
 }

@@ -163,3 +163,36 @@ broken
 		}
 	}
 }
+
+// A full TMPDIR that a sweep makes room in is one.
+func TestFullOfMetricFilesIsNotFull(t *testing.T) {
+	dir := mountHere(t, "tmpfs", 0, "size=2m,mode=0755")
+	metrics := filepath.Join(dir, "authentik-worker/authentik_prometheus_tmp")
+	if err := os.MkdirAll(metrics, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(metrics, "counter_7.db")
+	if err := os.WriteFile(file, make([]byte, 4<<20), 0o600); !errors.Is(err, unix.ENOSPC) {
+		t.Fatal(err)
+	}
+	looks := func() error {
+		return errors.Join(NewReader(Bound).LookAt(dir, "a test", Self()), Dir{Path: dir, Required: true}.Look(Self()).Fault)
+	}
+	if err := looks(); err != nil {
+		t.Errorf("of an earlier run's: %v", err)
+	}
+	giveTo(t, file, 4711, 4711)
+	if err := looks(); !errors.Is(err, unix.ENOSPC) {
+		t.Errorf("of another's: %v", err)
+	}
+	giveTo(t, file, 0, 0)
+	if err := errors.Join(os.Rename(file, metrics+"/notes"), os.Symlink("notes", file)); err != nil {
+		t.Fatal(err)
+	}
+	if err := looks(); !errors.Is(err, unix.ENOSPC) {
+		t.Errorf("of other files: %v", err)
+	}
+	if out := (Dir{Path: dir, Required: true}).Make(Self()); !errors.Is(out.Fault, unix.ENOSPC) {
+		t.Errorf("made: %+v", out)
+	}
+}

@@ -54,7 +54,8 @@ func (s *Swept) keep(format string, args ...any) {
 // Sweep removes sockets that nobody listens on, pid files whose writers are gone, and, where
 // this instance is alone in its TMPDIR, all metric files that no process has open as far as
 // /proc tells: those of ended processes fill /dev/shm, which in Kubernetes outlives the container (authentik#10768, #25876). It removes
-// only what belongs to us or to id, and only by what it matches; no link is followed. When
+// only what belongs to us or to id, and only by what it matches; no link is followed, but that
+// to Dir, where root's links only. When
 // ctx ends it stops where it is.
 func (s Stale) Sweep(ctx context.Context, id Identity, alone bool) Swept {
 	var out Swept
@@ -70,7 +71,7 @@ func (s Stale) sweepFiles(ctx context.Context, id Identity, out *Swept) {
 	if len(s.Sockets)+len(s.PIDFiles) == 0 {
 		return
 	}
-	dir, err := os.OpenFile(s.Dir, unix.O_DIRECTORY, 0)
+	dir, err := openToSweep(filepath.Join(s.Dir, "x"), ".")
 	if err != nil {
 		out.unreadable(s.Dir, err)
 		return
@@ -92,7 +93,7 @@ func (s Stale) sweepMetrics(ctx context.Context, id Identity, alone bool, out *S
 	if s.Metrics == "" {
 		return
 	}
-	dir, err := os.OpenFile(s.Metrics, unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	dir, err := openToSweep(s.Metrics, filepath.Base(s.Metrics))
 	if err != nil {
 		out.unreadable(s.Metrics, err)
 		return
@@ -119,6 +120,20 @@ func (s Stale) sweepMetrics(ctx context.Context, id Identity, alone bool, out *S
 		// Another container of the pod has pids of its own, and a name may not even be a pid.
 		out.keep("%d metric files in %s are kept: another authentik uses this TMPDIR, and whose they are cannot be told", others, s.Metrics)
 	}
+}
+
+// openToSweep opens the directory that path lies in, or name in there, without being led.
+func openToSweep(path, name string) (*os.File, error) {
+	in, err := openDirOf(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = unix.Close(in) }()
+	fd, err := unix.Openat(in, name, plain, 0)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), path), nil
 }
 
 func (s *Swept) unreadable(dir string, err error) {
