@@ -59,9 +59,13 @@ func (o owned) allows(id Identity, want uint32) bool {
 // judge tells what refused id at path: what was found, and what puts it right. Both are
 // empty where owner and mode, which are said anyway, explain it.
 func (d denial) judge(path string, id Identity) (found, fix string) {
-	closed := slices.IndexFunc(d.above, func(dir owned) bool { return !dir.allows(id, wantThrough) })
+	way := d.above
+	if d.at.path != path { // what lies below may be hidden by it
+		way = append(slices.Clone(way), d.at)
+	}
+	closed := slices.IndexFunc(way, func(dir owned) bool { return !dir.allows(id, wantThrough) })
 	if closed >= 0 && id.UID != 0 {
-		return "the way there is closed: " + d.above[closed].String(), "chmod o+x " + d.above[closed].path
+		return "the way there is closed: " + way[closed].String(), "chmod o+x " + way[closed].path
 	}
 	itself := d.at.String()
 	if d.at.path == path {
