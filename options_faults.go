@@ -24,7 +24,11 @@ func (o *options) validate() error {
 // commandFaults judges the words.
 func (o *options) commandFaults() []error {
 	switch o.command {
-	case "server", "worker", "all", "migrate", "bash", "manage", "version", "help":
+	case "server", "all", "migrate", "bash", "manage", "version", "help":
+	case "worker": // whose words go to Python, which fails at such a one again and again
+		if len(o.args) > 0 && slices.Contains([]string{"server", "worker", "all", "allinone", "migrate"}, o.args[0]) {
+			return []error{fmt.Errorf("worker takes no other command, and got %q: all is server and worker in one container", o.args[0])}
+		}
 	case "healthcheck", "status":
 		if err := o.onlyOneOf("server", "worker", "run"); err != nil {
 			return []error{err}
