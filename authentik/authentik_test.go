@@ -139,6 +139,7 @@ func TestConfigBeside(t *testing.T) {
 	for _, tt := range []struct{ http, https, metrics, wantHTTP, wantMetrics string }{
 		{"0.0.0.0:9000", "0.0.0.0:9443", "0.0.0.0:9300", "0.0.0.0:9001", "0.0.0.0:9301"},
 		{"[::]:9000, 127.0.0.1:9001", "[::]:9002", "[::]:9003", "[::]:9004,127.0.0.1:9005", "[::]:9006"},
+		{"127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"},
 		{"nonsense", "", "localhost:http", "nonsense", "localhost:http"},
 	} {
 		got := Config{ListenHTTP: tt.http, ListenHTTPS: tt.https, ListenMetrics: tt.metrics}.Beside()

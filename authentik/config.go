@@ -142,13 +142,13 @@ func addresses(list string) []string {
 }
 
 // above moves each address to the next port that is not taken, and takes it. What has no
-// port that is a number stays.
+// port that is a number stays, and so does 0, which the kernel chooses.
 func above(list string, taken map[string]bool) string {
 	moved := addresses(list)
 	for i, address := range moved {
 		host, port, err := net.SplitHostPort(address)
 		n, numErr := strconv.Atoi(port)
-		if err != nil || numErr != nil {
+		if err != nil || numErr != nil || n == 0 {
 			continue
 		}
 		for taken[strconv.Itoa(n)] {
