@@ -15,6 +15,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"ak-init/prepare"
 	"ak-init/supervise"
 	"ak-init/testdata/postgres"
 	"ak-init/testdata/standin/layout"
@@ -54,8 +55,9 @@ func TestScript(t *testing.T) {
 			return errors.Join(os.Mkdir(filepath.Join(env.WorkDir, "t"), 0o700), os.Mkdir(filepath.Join(env.WorkDir, "record"), 0o700))
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits":  exits,
-			"layout": layOut,
+			"claimed": claimed,
+			"exits":   exits,
+			"layout":  layOut,
 			"listens": func(ts *testscript.TestScript, _ bool, args []string) {
 				l, err := net.Listen("tcp", "127.0.0.1:0")
 				ts.Check(err)
@@ -67,8 +69,12 @@ func TestScript(t *testing.T) {
 			},
 			"nothing": nothing,
 			"oneline": oneLineOnly,
+			"socket":  socket,
 		},
 		Condition: func(name string) (bool, error) {
+			if flags, ok := strings.CutPrefix(name, "unshare:"); ok { // whether such namespaces can be had
+				return exec.Command("unshare", "-"+flags, "true").Run() == nil, nil
+			}
 			if name == "root" {
 				return os.Geteuid() == 0, nil
 			}
@@ -125,4 +131,23 @@ func oneLineOnly(ts *testscript.TestScript, _ bool, _ []string) {
 	if strings.Count(text, "\n") != 1 || regexp.MustCompile(`goroutine|panic`).MatchString(text) {
 		ts.Fatalf("not one line: %q", text)
 	}
+}
+
+// claimed DIR claims it, as a live ak-init does.
+func claimed(ts *testscript.TestScript, _ bool, args []string) {
+	claim, err := prepare.Take(ts.MkAbs(args[0]))
+	ts.Check(err)
+	ts.Defer(claim.Release)
+}
+
+// socket live|dead PATH makes one on which somebody listens, or which a killed server left.
+func socket(ts *testscript.TestScript, _ bool, args []string) {
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: ts.MkAbs(args[1]), Net: "unix"})
+	ts.Check(err)
+	if args[0] == "live" {
+		ts.Defer(func() { _ = l.Close() })
+		return
+	}
+	l.SetUnlinkOnClose(false)
+	ts.Check(l.Close())
 }

@@ -24,7 +24,11 @@ func (o *options) validate() error {
 // commandFaults judges the words.
 func (o *options) commandFaults() []error {
 	switch o.command {
-	case "server", "worker", "all", "migrate", "bash", "manage", "version", "help":
+	case "server", "all", "migrate", "bash", "manage", "version", "help":
+	case "worker":
+		if err := o.noOtherCommand(); err != nil {
+			return []error{err}
+		}
 	case "healthcheck", "status":
 		if err := o.onlyOneOf("server", "worker", "run"); err != nil {
 			return []error{err}
@@ -41,6 +45,15 @@ func (o *options) commandFaults() []error {
 		return []error{fmt.Errorf("unknown command %q: %s", o.command, knownCommands)}
 	}
 	return o.strayFlags()
+}
+
+// noOtherCommand is for the worker, whose words go to Python: that knows no such one, and fails
+// at each start.
+func (o *options) noOtherCommand() error {
+	if len(o.args) > 0 && slices.Contains([]string{"server", "worker", "all", "allinone", "migrate"}, o.args[0]) {
+		return fmt.Errorf("worker takes no other command, and got %q: all is server and worker in one container", o.args[0])
+	}
+	return nil
 }
 
 // onlyOneOf wants one of these words, or none.

@@ -142,7 +142,7 @@ func addresses(list string) []string {
 }
 
 // above moves each address to the next port that is not taken, and takes it. What has no
-// port that is a number stays.
+// port that is a number stays, and so does 0, which the kernel chooses.
 func above(list string, taken map[string]bool) string {
 	moved := addresses(list)
 	for i, address := range moved {

@@ -59,9 +59,10 @@ func (o owned) allows(id Identity, want uint32) bool {
 // judge tells what refused id at path: what was found, and what puts it right. Both are
 // empty where owner and mode, which are said anyway, explain it.
 func (d denial) judge(path string, id Identity) (found, fix string) {
-	closed := slices.IndexFunc(d.above, func(dir owned) bool { return !dir.allows(id, wantThrough) })
+	way := d.way(path)
+	closed := slices.IndexFunc(way, func(dir owned) bool { return !dir.allows(id, wantThrough) })
 	if closed >= 0 && id.UID != 0 {
-		return "the way there is closed: " + d.above[closed].String(), "chmod o+x " + d.above[closed].path
+		return "the way there is closed: " + way[closed].String(), "chmod o+x " + way[closed].path
 	}
 	itself := d.at.String()
 	if d.at.path == path {
@@ -83,6 +84,15 @@ func (d denial) judge(path string, id Identity) (found, fix string) {
 		return itself + ", which would do; this is a user namespace", fmt.Sprintf("chown it by podman unshare chown %d:%d DIR", id.UID, id.GID)
 	}
 	return itself + ", which would do", "look at what else guards it: lsattr, SELinux, AppArmor"
+}
+
+// way is what lies before path: where that cannot be looked at, the last that can is part of
+// it, and may be what hides the rest.
+func (d denial) way(path string) []owned {
+	if d.at.path == path {
+		return d.above
+	}
+	return append(slices.Clone(d.above), d.at)
 }
 
 func (o owned) String() string {

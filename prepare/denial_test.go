@@ -26,6 +26,8 @@ func TestDenialIsJudgedByAllThatIsKnown(t *testing.T) {
 		{"and so does a label then", denial{at: owned{"/data", 0, 0, 0o755}, on: ext4, label: "x"}, "", ""},
 		{"a parent is closed", denial{at: own, above: []owned{{"/", 0, 0, 0o755}, {"/srv", 0, 0, 0o700}}, on: ext4},
 			"the way there is closed: /srv is owned by 0:0, mode 0700", "chmod o+x /srv"},
+		{"the nearest that can be looked at is closed", denial{at: owned{"/srv", 0, 0, 0o700}, above: []owned{{"/", 0, 0, 0o755}}, on: ext4},
+			"the way there is closed: /srv is owned by 0:0, mode 0700", "chmod o+x /srv"},
 		{"SELinux", denial{at: own, on: ext4, label: "system_u:object_r:user_home_t:s0"},
 			"it is owned by 1000:1000, mode 0755, which would do; its SELinux label is system_u:object_r:user_home_t:s0", "mount it with :Z"},
 		{"by a supplementary group", denial{at: owned{"/data", 0, 2000, 0o770}, on: ext4, label: "x"},
@@ -87,12 +89,13 @@ func TestClosedParentIsNamed(t *testing.T) {
 	needRoot(t)
 	dir := openDir(t)
 	d := Dir{Path: filepath.Join(dir, "closed/data"), For: "uploads"}
-	if err := errors.Join(os.Mkdir(filepath.Dir(d.Path), 0o700), os.Mkdir(d.Path, 0o777), os.Chmod(d.Path, 0o777)); err != nil {
+	if err := errors.Join(os.Mkdir(filepath.Dir(d.Path), 0o700), os.Mkdir(d.Path, 0o755)); err != nil {
 		t.Fatal(err)
 	}
-	out := d.Make(nobody)
-	if want := "the way there is closed: " + dir + "/closed is owned by 0:0, mode 0700"; out.Fault == nil || !strings.Contains(out.Fault.Error(), want) {
-		t.Errorf("got %v, want %q", out.Fault, want)
+	for name, out := range map[string]Outcome{"look": d.Look(nobody), "make": d.Make(nobody)} {
+		if want := "the way there is closed: " + dir + "/closed is owned by 0:0, mode 0700"; out.Given || out.Fault == nil || !strings.Contains(out.Fault.Error(), want) {
+			t.Errorf("%s: got %v, want %q", name, out.Fault, want)
+		}
 	}
 }
 

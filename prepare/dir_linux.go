@@ -93,7 +93,7 @@ func (d Dir) ensure(id Identity, out *Outcome) error {
 		}
 	}
 	err := d.try(id)
-	if !givable(err, id) {
+	if !givable(err, id) || mayAccess(filepath.Dir(d.Path), id, wantThrough) != nil {
 		return err
 	}
 	// Root puts right what is wrong: this one directory, not what lies in it, and not
@@ -118,7 +118,7 @@ func (d Dir) foresee(id Identity, out *Outcome) error {
 	if errors.Is(err, unix.ENOSPC) && reclaimable(d.Path, id) {
 		return nil
 	}
-	if !givable(err, id) {
+	if !givable(err, id) || mayAccess(filepath.Dir(d.Path), id, wantThrough) != nil {
 		return err
 	}
 	fd, ledErr := openUnled(d.Path)
@@ -130,7 +130,8 @@ func (d Dir) foresee(id Identity, out *Outcome) error {
 	return nil
 }
 
-// givable tells that an error goes away when root makes id the owner.
+// givable tells that an error goes away when root makes id the owner, unless the way there is
+// closed to id.
 func givable(err error, id Identity) bool {
 	return errors.Is(err, fs.ErrPermission) && os.Geteuid() == 0 && id.UID != 0
 }

@@ -76,11 +76,14 @@ func lookAbove(dir string, id Identity) error {
 	return nil
 }
 
-// mayWrite asks the kernel with the rights that files are opened with (man 2
+// mayWrite tells whether id can make files in dir.
+func mayWrite(dir string, id Identity) error { return mayAccess(dir, id, wantWrite) }
+
+// mayAccess asks the kernel with the rights that files are opened with (man 2
 // faccessat2, AT_EACCESS): mode bits alone do not know read-only mounts or ACLs.
-func mayWrite(dir string, id Identity) error {
+func mayAccess(dir string, id Identity, want uint32) error {
 	return As(id, func() error {
-		err := unix.Faccessat2(unix.AT_FDCWD, dir, unix.W_OK|unix.X_OK, unix.AT_EACCESS)
+		err := unix.Faccessat2(unix.AT_FDCWD, dir, want, unix.AT_EACCESS)
 		if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) {
 			return nil // Linux before 5.8, or a seccomp filter: writing will tell
 		}
