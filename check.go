@@ -30,8 +30,7 @@ func runChecks(ctx context.Context, o options) report {
 		r.Command = o.args[0]
 	}
 	o.command, o.args = r.Command, nil
-	v, silence := prepare.Patiently(prepare.Bound, func(reader *prepare.Reader) prospects { return lookAhead(o, nil, reader) })
-	v.err = merged(silence, v.err)
+	v := lookPatiently(o, nil)
 	r.Findings = slices.Concat(findingsOf(v.err), v.plan.Findings)
 	if !v.facts.identityFailed && v.plan.TempDir.Path != "" { // else it is not known who would write where
 		r.Findings = slices.Concat(r.Findings, lookAt(v.plan, v.facts.running), lookThrough(ctx, v.plan), askDatabase(ctx, o, v.facts, v.plan))

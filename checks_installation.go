@@ -199,7 +199,9 @@ func judgeTempDir(c circumstances) []*finding {
 	case s.Total == 0: // it is still to be made, or does not count
 		all = append(all, okay("%s (%s)", p.TempDir.Path, p.TempDir.Origin))
 	case isShort(s):
-		all = append(all, warn(moreRoom, "%s; metric files grow there, and processes that find it full end by SIGBUS", free))
+		short := warn(moreRoom, "%s; metric files grow there, and processes that find it full end by SIGBUS", free)
+		short.ofRoom = true
+		all = append(all, short)
 	case s.Total <= smallShm:
 		note := okay("%s; metric files grow there with every process that ever ran", free)
 		note.Remedy = moreRoom + ", before it is full"

@@ -30,6 +30,8 @@ type finding struct {
 	// code is the exit code of one that is wrong.
 	code int
 	err  error
+	// ofRoom: it is about the room in TMPDIR, before what earlier runs left is removed.
+	ofRoom bool
 }
 
 func (f *finding) Error() string {

@@ -80,7 +80,7 @@ func TestHungCertificatesAreAWarning(t *testing.T) {
 	r := s.start("worker")
 	r.awaitText(s, `"event":"child started"`)
 	r.within(begin, 12*time.Second, "the start")
-	r.says(dir+" (certificates): not all of it could be looked through in ", `"level":"warning"`, "look for a file server that hangs")
+	r.says(dir+" (certificates): it does not answer within 5s in ", `"level":"warning"`, "look for a file server that hangs")
 	s.awaitHealth(0, "--started")
 	r.stop()
 	s.nothingLeft()
@@ -97,7 +97,7 @@ func TestHungCertificatesDoNotHoldUpACheck(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 	r.within(begin, 12*time.Second, "the end")
-	r.row("ownership", "warning", "not all of it could be looked through")
+	r.row("ownership", "warning", "it does not answer within 5s")
 }
 
 // A Nix image's blueprints cannot be copied: the worker starts with those that it has.

@@ -136,6 +136,9 @@ func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", ";
 // to where strict is set.
 func (l *logger) prepared(p plan, r *prepared, strict bool) error {
 	all := slices.Concat(p.Findings, r.findings)
+	if !isShort(r.room) {
+		all = slices.DeleteFunc(all, func(f *finding) bool { return f.ofRoom })
+	}
 	if err := refusalOf(all, strict); err != nil {
 		return err
 	}

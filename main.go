@@ -81,14 +81,14 @@ func tell(o options, caught *supervise.Signals, stdout *os.File) error {
 // start goes from options to exit code. A TMPDIR that looked usable and cannot be
 // written after all makes another plan, with the next in the chain.
 func start(opts options, caught *supervise.Signals, log *logger, stdout *os.File) (int, error) {
-	failed := map[string]error{}
+	unusable := map[string]error{}
 	if !opts.dryRun {
 		caught.Guarded()
 		defer caught.Unguarded()
 	}
 	for {
-		ahead, silence := prepare.Patiently(prepare.Bound, func(r *prepare.Reader) prospects { return lookAhead(opts, failed, r) })
-		plan, err := ahead.plan, merged(silence, ahead.err)
+		ahead := lookPatiently(opts, unusable)
+		plan, err := ahead.plan, ahead.err
 		refused := refusalOf(plan.Findings, false)
 		if opts.dryRun && err == nil {
 			supervise.WriteFromBackground()
@@ -117,7 +117,7 @@ func start(opts options, caught *supervise.Signals, log *logger, stdout *os.File
 		if !ok || plan.TempDir.explicit {
 			return 0, err
 		}
-		failed[plan.TempDir.Path] = fault
+		unusable[plan.TempDir.Path] = fault
 	}
 }
 
@@ -127,6 +127,15 @@ type prospects struct {
 	facts facts
 	plan  plan
 	err   error
+}
+
+// lookPatiently is lookAhead, where some path may never answer.
+func lookPatiently(o options, failedBefore map[string]error) prospects {
+	ahead, silence := prepare.Patiently(prepare.Bound, func(r *prepare.Reader) prospects { return lookAhead(o, failedBefore, r) })
+	if silence != nil {
+		return prospects{err: failed("file-systems", exitConfig, silence)}
+	}
+	return ahead
 }
 
 func lookAhead(o options, failed map[string]error, reader *prepare.Reader) prospects {

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"ak-init/health"
-	"ak-init/prepare"
 	"bufio"
 	"bytes"
 	"errors"
@@ -13,6 +11,9 @@ import (
 
 	"github.com/hashicorp/go-envparse"
 	"github.com/spf13/pflag"
+
+	"ak-init/health"
+	"ak-init/prepare"
 )
 
 // twins sets every flag that is not decided yet from its twin in env. An empty value

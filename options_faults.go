@@ -1,15 +1,16 @@
 package main
 
 import (
-	"ak-init/health"
-	"ak-init/prepare"
-	"ak-init/supervise"
 	"cmp"
 	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"ak-init/health"
+	"ak-init/prepare"
+	"ak-init/supervise"
 )
 
 // validate judges what was parsed, all of it at once.

@@ -114,6 +114,15 @@ func TestDroppedWorkerGetsItsHome(t *testing.T) {
 	}
 }
 
+func TestEnvironmentHasALevelBelowBeforeItsValue(t *testing.T) {
+	p := planOf(t, somewhere(), []string{"server"}, "AUTHENTIK_SECRET_KEY=a", "AUTHENTIK_SECRET_KEY__FILE=b", "AUTHENTIK_SECRET_KEYS=c", "PATH=/bin")
+	env := p.spec().Services[0].Env
+	at := func(entry string) int { return slices.Index(env, entry) }
+	if at("AUTHENTIK_SECRET_KEY__FILE=b") > at("AUTHENTIK_SECRET_KEY=a") || at("AUTHENTIK_SECRET_KEYS=c") < 0 {
+		t.Errorf("authentik's loader fails with %q", env)
+	}
+}
+
 func TestWhoHasNoNameGetsAHome(t *testing.T) {
 	tests := []struct {
 		name, given, want string

@@ -163,12 +163,12 @@ func (f *facts) surveyIdentity(o options, reader *prepare.Reader) error {
 	}
 	f.identity, f.identityBy = f.self, by
 	if wanted != "" {
-		id, err := prepare.Become(f.self, wanted)
+		id, err := reader.Become(f.self, wanted)
 		if err != nil {
 			return failed("identity", exitNoPermission, err)
 		}
 		if dropsRoot && id.UID != 0 {
-			id = id.WithGroupOf(socket)
+			id = reader.WithGroupOf(id, socket)
 		}
 		if err := prepare.MayTake(id); err != nil {
 			return failed("identity", exitNoPermission, err)
