@@ -80,7 +80,7 @@ func TestHungCertificatesAreAWarning(t *testing.T) {
 	r := s.start("worker")
 	r.awaitText(s, `"event":"child started"`)
 	r.within(begin, 12*time.Second, "the start")
-	r.says(dir+" (certificates): it does not answer within 5s in ", `"level":"warning"`, "look for a file server that hangs")
+	r.says(dir+" (certificates): it does not answer within 5s", `"level":"warning"`, "look at what is mounted there")
 	s.awaitHealth(0, "--started")
 	r.stop()
 	s.nothingLeft()

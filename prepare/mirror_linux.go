@@ -49,8 +49,8 @@ type MirrorReport struct {
 // Make brings Into up to date: as id, or, where id may not write and the directory is
 // our own and nobody else's, as ourselves. A second run changes nothing. An error is an
 // [Error] about Into, or says what of From cannot be read; what was done before it stays. It
-// takes ten seconds at most; what does not answer then may be written to later.
-func (m Mirror) Make(id Identity) (MirrorReport, error) { return m.makeWithin(2*Bound, id) }
+// takes no longer than [Bound]; what does not answer then may be written to later.
+func (m Mirror) Make(id Identity) (MirrorReport, error) { return m.makeWithin(Bound, id) }
 
 func (m Mirror) makeWithin(bound time.Duration, id Identity) (MirrorReport, error) {
 	r, err := Within(bound, m.Into, func() (MirrorReport, error) { return m.make(id) })
