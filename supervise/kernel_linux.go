@@ -58,7 +58,7 @@ func newSystem(spec Spec, caught *Signals) (s *system, err error) {
 		helpers: map[int][]int{},
 
 		noNewPrivileges: spec.NoNewPrivileges,
-		onceStarted:     sync.OnceFunc(caught.catchRest),
+		onceStarted:     sync.OnceFunc(func() { caught.catchRest(); letGo() }),
 	}
 	keepDescriptors()
 	keepQuiet()
