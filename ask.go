@@ -24,7 +24,7 @@ const askBound = 60 * time.Second
 // not supervise's.
 func askDatabase(ctx context.Context, o options, f facts, p plan) []*finding {
 	if p.Database.Left != "" {
-		return []*finding{{Check: "database", State: fine, Found: "waiting for it is left to authentik: " + p.Database.Left}}
+		return []*finding{okay("waiting for it is left to authentik: %s", p.Database.Left).of("database")}
 	}
 	words := []string{"check", "--minimum", strconv.Itoa(f.release.MinimumPostgreSQL)}
 	if f.layout.Version != "" {
@@ -65,9 +65,7 @@ func ask(ctx context.Context, command supervise.Command, bound time.Duration) []
 	default:
 		return all
 	}
-	f := bad(exitUnavailable, "run it by hand", "%s cannot be asked: %s", command.Path, why)
-	f.Check = "database"
-	return append(all, f)
+	return append(all, bad(exitUnavailable, "run it by hand", "%s cannot be asked: %s", command.Path, why).of("database"))
 }
 
 // readFindings reads a finding a line. Errors get this exit code.

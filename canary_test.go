@@ -3,10 +3,8 @@ package main
 import (
 	"encoding/base64"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 )
 
@@ -19,14 +17,8 @@ var canaryConn = base64.StdEncoding.EncodeToString([]byte(`{"password": "canary-
 func newCanaryScene(t *testing.T) *scene {
 	t.Helper()
 	s := newScene(t)
-	program, err := akInitDatabase()
-	s.must(err)
-	raw, err := os.ReadFile(program)
-	s.must(err)
-	syscall.ForkLock.RLock() // see layout.copyProgram
-	err = os.WriteFile(filepath.Join(s.dir, databaseName), raw, 0o755)
-	syscall.ForkLock.RUnlock()
-	s.must(err,
+	s.addDatabaseProgram()
+	s.must(
 		os.WriteFile(s.dir+"/secret", []byte("canary-in-a-file\n"), 0o600),
 		os.WriteFile(s.dir+"/more.env", []byte("MORE=canary-of-an-env-file\nAUTHENTIK_STORAGE__S3__SECRET_KEY=canary-s3\n"), 0o600),
 		os.WriteFile(s.root+"/local.yml", []byte("ldap:\n  tls:\n    ciphers: canary-in-yaml\nemail: {username: canary-user}\n"), 0o600))

@@ -33,7 +33,10 @@ func runChecks(ctx context.Context, o options) report {
 	v := lookPatiently(o, nil)
 	r.Findings = slices.Concat(findingsOf(v.err), v.plan.Findings)
 	if !v.facts.identityFailed && v.plan.TempDir.Path != "" { // else it is not known who would write where
-		r.Findings = slices.Concat(r.Findings, lookAt(v.plan, v.facts.running), lookThrough(ctx, v.plan), askDatabase(ctx, o, v.facts, v.plan))
+		r.Findings = slices.Concat(r.Findings, lookAt(v.plan), lookThrough(ctx, v.plan), askDatabase(ctx, o, v.facts, v.plan))
+		if !othersIn(v.plan.TempDir.Path, "") {
+			r.Findings = append(r.Findings, lookForLeftovers(v.plan)...)
+		}
 	}
 	r.Findings = inOrder(r.Findings)
 	r.ExitCode = exitHealthy
@@ -47,57 +50,62 @@ func runChecks(ctx context.Context, o options) report {
 }
 
 // lookAt makes the checks that apply makes by doing, without doing anything.
-func lookAt(p plan, running bool) []*finding {
+func lookAt(p plan) []*finding {
 	var all []*finding
 	for i, out := range prepare.LookAll(prepare.Bound, p.Directories, p.Identity) {
 		d := p.Directories[i]
 		s := wrong
 		switch {
 		case out.Fault == nil:
-			all = append(all, &finding{Check: "directories", State: fine, Found: d.Path + " (" + d.For + ") " + lookedAt(d, out)})
+			all = append(all, okay("%s (%s) %s", d.Path, d.For, lookedAt(d, out)).of("directories"))
 			continue
 		case out.Warning:
 			s = warning
 		}
 		all = append(all, found("directories", s, exitCannotWrite, out.Fault))
 	}
-	switch claimed := p.Runtime != "" && prepare.IsClaimed(p.Runtime); {
-	case running || claimed:
-		all = append(all, &finding{Check: "instance", State: fine, Found: "an ak-init runs here: " + p.Runtime + " is its own"})
-	case p.Runtime != "":
-		all = append(all, &finding{Check: "instance", State: fine, Found: "no other of its kind in " + p.TempDir.Path})
+	switch {
+	case p.Runtime == "":
+	case prepare.IsClaimed(p.Runtime):
+		all = append(all, okay("an ak-init runs here: %s is its own", p.Runtime).of("instance"))
+	default:
+		all = append(all, okay("no other of its kind in %s", p.TempDir.Path).of("instance"))
 	}
 	return all
 }
 
-// lookThrough looks at whole trees, and changes nothing.
+// lookThrough looks at whole trees and at what earlier runs left, and changes nothing.
 func lookThrough(ctx context.Context, p plan) []*finding {
-	var all []*finding
+	r := prepared{}
 	for _, t := range p.Trees {
-		ctx, cancel := context.WithTimeout(ctx, ownershipBound)
-		report := t.Own(ctx, p.Identity, prepare.FixNever, nil)
-		cancel()
-		r := prepared{}
-		r.owned(plan{Identity: p.Identity}, t, report)
-		all = append(all, r.findings...)
-		f := okay("%s (%s): %d entries looked at", t.Path, t.For, report.Looked)
-		switch {
-		case report.Looked == 0:
-			continue // it is not there
-		case t.ReadOnly || report.Wrong == 0:
-		case p.FixOwnership == prepare.FixNever:
-			f.State, f.Remedy = warning, "leave out --fix-ownership never"
-			f.Found += fmt.Sprintf(", %d of them belong to somebody else than the children, %s", report.Wrong, p.Identity)
-		default:
+		report := ownTree(ctx, t, p.Identity, prepare.FixNever, nil)
+		r.owned(p, t, report)
+		f := okay("%s (%s): %d entries looked at", t.Path, t.For, report.Looked).of("ownership")
+		switch wrong := report.Wrong > 0 && !t.ReadOnly; {
+		case report.Looked == 0: // it is not there
+		case wrong && p.FixOwnership == prepare.FixNever: // that is told
+		case wrong:
 			f.Found += fmt.Sprintf(", %d of them will be given to the children", report.Wrong)
+			fallthrough
+		default:
+			r.findings = append(r.findings, f)
 		}
-		f.Check = "ownership"
-		all = append(all, f)
 	}
 	if b := p.Blueprints; b != nil {
-		all = append(all, &finding{Check: "blueprints", State: fine, Found: "built-in ones are copied from " + b.From + " into " + b.Into})
+		r.findings = append(r.findings, okay("built-in ones are copied from %s into %s", b.From, b.Into).of("blueprints"))
 	}
-	return all
+	return r.findings
+}
+
+// lookForLeftovers looks at what a sweep would remove, and removes nothing. Beside an ak-init
+// that runs it is not left, but in use.
+func lookForLeftovers(p plan) []*finding {
+	r := prepared{}
+	removable := r.sweepAs(p, prepare.Stale.Look)
+	if removable > 0 {
+		r.findings = append(r.findings, okay("%s of an earlier run will be removed", counted(removable, "file")).of("leftovers"))
+	}
+	return r.findings
 }
 
 // lookedAt says what a start would do with a directory.

@@ -41,8 +41,7 @@ func judge(c circumstances) []*finding {
 			continue
 		}
 		for _, f := range one.judge(c) {
-			f.Check = one.id
-			all = append(all, f)
+			all = append(all, f.of(one.id))
 		}
 	}
 	return all

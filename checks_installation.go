@@ -143,8 +143,7 @@ func judgeIdentity(c circumstances) []*finding {
 	return all
 }
 
-// givenIDs names PUID and PGID, by which many images take their user, as far as they are
-// set and not what we are.
+// givenIDs names PUID and PGID as far as they are set, as the subject of a sentence.
 func givenIDs(env map[string]string) string {
 	var given []string
 	for _, name := range []string{"PUID", "PGID"} {

@@ -156,9 +156,7 @@ func judgeNames(c circumstances) []*finding {
 }
 
 func strayTwin(name string) *finding {
-	f := warn(`"ak-init help" lists the flags`, "%s belongs to no flag of ak-init and is ignored", name)
-	f.Check = "names"
-	return f
+	return warn(`"ak-init help" lists the flags`, "%s belongs to no flag of ak-init and is ignored", name).of("names")
 }
 
 func judgeServiceLinks(c circumstances) []*finding {

@@ -47,18 +47,23 @@ func authentiks(t *testing.T) *postgres.Server {
 	return db
 }
 
-// newSceneWith is a scene with ak-init-database, and a PostgreSQL at that port.
-func newSceneWith(t *testing.T, port string) *scene {
-	t.Helper()
-	s := newScene(t)
+// addDatabaseProgram puts ak-init-database beside ak-init.
+func (s *scene) addDatabaseProgram() {
+	s.t.Helper()
 	program, err := akInitDatabase()
 	s.must(err)
 	raw, err := os.ReadFile(program)
 	s.must(err)
 	syscall.ForkLock.RLock() // see layout.copyProgram
-	err = os.WriteFile(filepath.Join(s.dir, databaseName), raw, 0o755)
-	syscall.ForkLock.RUnlock()
-	s.must(err)
+	defer syscall.ForkLock.RUnlock()
+	s.must(os.WriteFile(filepath.Join(s.dir, databaseName), raw, 0o755))
+}
+
+// newSceneWith is a scene with ak-init-database, and a PostgreSQL at that port.
+func newSceneWith(t *testing.T, port string) *scene {
+	t.Helper()
+	s := newScene(t)
+	s.addDatabaseProgram()
 	s.env = append(s.env, "AK_INIT_WAIT_DATABASE=60s", "AK_INIT_USER="+uid(), "HOME=/nonexistent",
 		"AUTHENTIK_POSTGRESQL__HOST=127.0.0.1", "AUTHENTIK_POSTGRESQL__PORT="+port, "POSTGRES_PASSWORD=canary")
 	return s

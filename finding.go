@@ -55,6 +55,12 @@ func bad(code int, remedy, format string, args ...any) *finding {
 	return &finding{State: wrong, Found: fmt.Sprintf(format, args...), Remedy: remedy, code: code}
 }
 
+// of says which check has found it.
+func (f *finding) of(check string) *finding {
+	f.Check = check
+	return f
+}
+
 // found makes a finding of an error, and of the remedy that one about a path knows.
 func found(check string, s state, code int, err error) *finding {
 	f := &finding{Check: check, State: s, Found: err.Error(), code: code, err: err}

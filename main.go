@@ -95,7 +95,7 @@ func start(opts options, caught *supervise.Signals, log *logger, stdout *os.File
 			return codeOf(refused), show(plan, opts.output, stdout)
 		}
 		if err == nil && refused != nil {
-			err = refusalOf(lookAt(plan, false), false) // all at once, not one at each start
+			err = refusalOf(lookAt(plan), false) // all at once, not one at each start
 		}
 		if err := merged(refused, err); err != nil {
 			log.warnings(plan.Findings) // which may be what explains it
@@ -130,16 +130,16 @@ type prospects struct {
 }
 
 // lookPatiently is lookAhead, where some path may never answer.
-func lookPatiently(o options, failedBefore map[string]error) prospects {
-	ahead, silence := prepare.Patiently(prepare.Bound, func(r *prepare.Reader) prospects { return lookAhead(o, failedBefore, r) })
+func lookPatiently(o options, unusable map[string]error) prospects {
+	ahead, silence := prepare.Patiently(prepare.Bound, func(r *prepare.Reader) prospects { return lookAhead(o, unusable, r) })
 	if silence != nil {
 		return prospects{err: failed("file-systems", exitConfig, silence)}
 	}
 	return ahead
 }
 
-func lookAhead(o options, failed map[string]error, reader *prepare.Reader) prospects {
-	facts, surveyErr := survey(o, failed, reader)
+func lookAhead(o options, unusable map[string]error, reader *prepare.Reader) prospects {
+	facts, surveyErr := survey(o, unusable, reader)
 	if facts.layout.Root == "" && surveyErr != nil {
 		return prospects{facts: facts, err: surveyErr}
 	}

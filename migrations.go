@@ -31,12 +31,12 @@ type databasePlan struct {
 }
 
 // databaseProgram looks for ak-init-database beside ak-init.
-func databaseProgram() string {
+func databaseProgram(reader *prepare.Reader) string {
 	self, err := os.Executable()
 	if err != nil {
 		return ""
 	}
-	program, err := prepare.Executable(filepath.Join(filepath.Dir(self), databaseName), "")
+	program, err := reader.Executable(filepath.Join(filepath.Dir(self), databaseName), "")
 	if err != nil {
 		return ""
 	}

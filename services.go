@@ -183,9 +183,9 @@ func (p *plan) spec() supervise.Spec {
 		Restart:   supervise.DefaultRestart(p.Restart.Policy),
 		Success:   p.SuccessExit,
 		OpenFiles: p.openFiles,
-		// Who was root and is not any more must not become it again by a set-id program
-		// (PR_SET_NO_NEW_PRIVS).
-		NoNewPrivileges: p.drops && p.Identity.UID != 0,
+		// authentik that was root and is not any more must not become it again by a set-id
+		// program (PR_SET_NO_NEW_PRIVS). A program of the user's own may want to.
+		NoNewPrivileges: p.drops && p.Identity.UID != 0 && p.Command != "run",
 	}
 	s.Restart.Limit = p.Restart.Limit
 	for _, step := range p.Steps {

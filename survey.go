@@ -41,8 +41,8 @@ type facts struct {
 	mounts map[string]bool
 	// openFiles and openFilesMax are the limits of descriptors that we were started with.
 	openFiles, openFilesMax uint64
-	// running: another ak-init of this kind is at work here. It is asked for only where an
-	// address is in use.
+	// running: an ak-init that has these addresses is at work here. It is asked for only where
+	// one is in use.
 	running  bool
 	tempDirs []tempDir
 	room     prepare.Space
@@ -77,10 +77,10 @@ const (
 	originDefault     = "a default for TMPDIR"
 )
 
-// survey looks and changes nothing. failed are directories that could not be written
+// survey looks and changes nothing. unusable are directories that could not be written
 // after all. Where it finds a fault it looks on as far as that makes sense: facts without a
 // layout are of no use, others are.
-func survey(o options, failed map[string]error, reader *prepare.Reader) (facts, error) {
+func survey(o options, unusable map[string]error, reader *prepare.Reader) (facts, error) {
 	f := facts{self: prepare.Self(), find: reader.Executable, hung: reader.Faults, releaseKnown: true}
 	ofAuthentik := o.command != "run"
 	if ofAuthentik {
@@ -93,9 +93,9 @@ func survey(o options, failed map[string]error, reader *prepare.Reader) (facts, 
 	if ofAuthentik {
 		f.settings, f.settingsFault = readSettings(o, f.layout.Root, reader.For(f.identity))
 		f.config = f.settings.Config(f.layout.Root)
-		f.databaseProgram = databaseProgram()
+		f.databaseProgram = databaseProgram(reader)
 	}
-	tempDirErr := f.surveyTempDirs(o, failed, reader)
+	tempDirErr := f.surveyTempDirs(o, unusable, reader)
 	if ofAuthentik {
 		f.surveyHost(o, reader)
 	} else {
@@ -104,10 +104,10 @@ func survey(o options, failed map[string]error, reader *prepare.Reader) (facts, 
 	return f, merged(identityErr, tempDirErr)
 }
 
-func (f *facts) surveyTempDirs(o options, failed map[string]error, reader *prepare.Reader) error {
+func (f *facts) surveyTempDirs(o options, unusable map[string]error, reader *prepare.Reader) error {
 	candidates, err := tempDirCandidates(o)
 	for _, c := range candidates {
-		c.unusable = failed[c.Path]
+		c.unusable = unusable[c.Path]
 		if c.unusable == nil {
 			c.unusable = reader.LookAt(c.Path, c.Origin, f.identity)
 		}

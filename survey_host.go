@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -33,9 +34,21 @@ func (f *facts) surveyHost(o options, reader *prepare.Reader) {
 		f.listeners[i].onIPv4 = f.onIPv4[authentik.Variable(l.setting)] != ""
 		f.listeners[i].err = prepare.TryAddress(l.address)
 		if errors.Is(f.listeners[i].err, unix.EADDRINUSE) && !f.running && len(f.tempDirs) > 0 {
-			f.running = othersIn(f.tempDirs[len(f.tempDirs)-1].Path, "")
+			f.running = runsHere(f.tempDirs[len(f.tempDirs)-1].Path, o.command)
 		}
 	}
+}
+
+// runsHere tells whether a live ak-init has this command's services, of whatever uid.
+func runsHere(tmpdir, command string) bool {
+	commands := []string{command}
+	if command == "all" {
+		commands = append(commands, "server", "worker")
+	}
+	found, _ := claimedIn(tmpdir, func(name string) bool {
+		return slices.ContainsFunc(commands, func(c string) bool { return strings.HasSuffix(name, "-"+c) })
+	})
+	return found
 }
 
 // isOfficial tells whether this is the official image, whose directories are well known.

@@ -83,13 +83,10 @@ func (r *prepared) tidy(p plan, tell busy) {
 		r.sweep(p)
 	}
 	r.room, _ = prepare.Room(p.TempDir.Path) // what does not answer has none
-	if len(p.Trees) > 0 {
-		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.NumCPU()))
-	}
 	for _, tree := range p.Trees {
 		stopped := false
-		ctx, cancel := context.WithTimeout(context.Background(), ownershipBound)
-		report := tree.Own(ctx, p.Identity, p.FixOwnership, func(looked, changed int) {
+		ctx, cancel := context.WithCancel(context.Background())
+		report := ownTree(ctx, tree, p.Identity, p.FixOwnership, func(looked, changed int) {
 			if stopped = !tell("looking through "+tree.For, tree.Path, looked, changed); stopped {
 				cancel()
 			}
@@ -106,15 +103,29 @@ func (r *prepared) tidy(p plan, tell busy) {
 	}
 }
 
+// ownTree looks through a tree, within its bound and with every processor: main keeps to one.
+func ownTree(ctx context.Context, t prepare.Tree, id prepare.Identity, fix prepare.Fix, progress func(looked, changed int)) prepare.OwnerReport {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.NumCPU()))
+	ctx, cancel := context.WithTimeout(ctx, ownershipBound)
+	defer cancel()
+	return t.Own(ctx, id, fix, progress)
+}
+
 func (r *prepared) sweep(p plan) {
+	r.swept = true
+	r.sweepAs(p, prepare.Stale.Sweep)
+}
+
+// sweepAs sweeps, or looks what there is to sweep, notes what stays, and gives how many files
+// do not.
+func (r *prepared) sweepAs(p plan, sweep func(prepare.Stale, context.Context, prepare.Identity, bool) prepare.Swept) (count int) {
 	ctx, cancel := context.WithTimeout(context.Background(), sweepBound)
 	defer cancel()
-	r.swept = true
 	alone := !othersIn(p.TempDir.Path, p.Runtime)
 	for _, stale := range p.Leftovers {
 		// A system call that hangs does not hear of ctx; what is left behind does.
 		swept, err := prepare.Within(sweepBound+time.Second, stale.Dir, func() (prepare.Swept, error) {
-			return stale.Sweep(ctx, p.Identity, alone), nil
+			return sweep(stale, ctx, p.Identity, alone), nil
 		})
 		if err != nil {
 			r.note("leftovers", warning, exitConfig, fmt.Errorf("cannot look for what an earlier run left: %w", err))
@@ -129,19 +140,23 @@ func (r *prepared) sweep(p plan) {
 		if swept.Count > 0 {
 			r.did("removed what an earlier run left", logs.Str("path", stale.Dir), logs.Num("files", swept.Count), logs.Num("bytes", swept.Bytes))
 		}
+		count += swept.Count
 	}
+	return count
 }
 
 // othersIn tells whether another live ak-init has its directory in this TMPDIR, or may have.
 func othersIn(tmpdir, own string) bool {
+	found, err := claimedIn(tmpdir, func(name string) bool { return name != path.Base(own) })
+	return found || err != nil
+}
+
+// claimedIn tells whether a live ak-init whose directory has such a name is in this TMPDIR.
+func claimedIn(tmpdir string, such func(name string) bool) (bool, error) {
 	entries, err := prepare.Within(prepare.Bound, tmpdir, func() ([]os.DirEntry, error) { return os.ReadDir(tmpdir) })
-	for _, e := range entries {
-		dir := path.Join(tmpdir, e.Name())
-		if strings.HasPrefix(e.Name(), runtimePrefix) && dir != own && prepare.IsClaimed(dir) {
-			return true
-		}
-	}
-	return err != nil
+	return slices.ContainsFunc(entries, func(e os.DirEntry) bool {
+		return strings.HasPrefix(e.Name(), runtimePrefix) && such(e.Name()) && prepare.IsClaimed(path.Join(tmpdir, e.Name()))
+	}), err
 }
 
 func (r *prepared) did(event string, fields ...logs.Field) {
@@ -155,14 +170,12 @@ func (r *prepared) owned(p plan, t prepare.Tree, report prepare.OwnerReport) {
 	}
 	hung := slices.ContainsFunc(report.First, func(err error) bool { return errors.Is(err, prepare.ErrHung) }) // which says it all
 	if report.GaveUp && !hung {
-		f := warn("look for a file server that hangs, or is slow", "%s (%s): not all of it could be looked through in %s", t.Path, t.For, report.Took.Round(time.Second))
-		f.Check = "ownership"
-		r.findings = append(r.findings, f)
+		r.findings = append(r.findings, warn("look for a file server that hangs, or is slow",
+			"%s (%s): not all of it could be looked through in %s", t.Path, t.For, report.Took.Round(time.Second)).of("ownership"))
 	}
 	if p.FixOwnership == prepare.FixNever && report.Wrong > 0 && !t.ReadOnly {
-		f := warn("leave out --fix-ownership never", "%s (%s): %d of %d entries belong to somebody else than the children, %s", t.Path, t.For, report.Wrong, report.Looked, p.Identity)
-		f.Check = "ownership"
-		r.findings = append(r.findings, f)
+		r.findings = append(r.findings, warn("leave out --fix-ownership never",
+			"%s (%s): %d of %d entries belong to somebody else than the children, %s", t.Path, t.For, report.Wrong, report.Looked, p.Identity).of("ownership"))
 	}
 	if report.Changed > 0 {
 		r.did("ownership put right", logs.Str("path", t.Path), logs.Num("looked", report.Looked), logs.Num("changed", report.Changed), logs.Dur("took", report.Took))

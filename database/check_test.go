@@ -80,6 +80,8 @@ func libpq(t *testing.T, s Settings) error {
 func nothingRuns(t *testing.T) {
 	t.Helper()
 	var left string
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
 	for range 200 {
 		buffer := make([]byte, 1<<20)
 		all := string(buffer[:runtime.Stack(buffer, true)])
@@ -92,7 +94,7 @@ func nothingRuns(t *testing.T) {
 		if left == "" {
 			return
 		}
-		time.Sleep(10 * time.Millisecond)
+		<-tick.C
 	}
 	t.Errorf("left behind:\n%s", left)
 }

@@ -14,14 +14,9 @@ var (
 	ErrNotExecutable = errors.New("not executable")
 )
 
-// Executable looks a program up in a search path as execvp does (man 3 exec), but
+// findExecutable looks a program up in a search path as execvp does (man 3 exec), but
 // never in the working directory: an empty entry is passed over. A name with a slash in
-// it is a path already. What does not answer within [Bound] is passed over, too.
-func Executable(name, searchPath string) (string, error) {
-	return NewReader(Bound).Executable(name, searchPath)
-}
-
-// findExecutable asks executable about each path that there may be.
+// it is a path already. executable is asked about each path that there may be.
 func findExecutable(name, searchPath string, executable func(path string) error) (string, error) {
 	if strings.Contains(name, "/") {
 		path, err := filepath.Abs(name)

@@ -57,10 +57,12 @@ func Remove(path string) error {
 	return nil
 }
 
-// openDirOf opens the directory that a path lies in, to work in it by names. Who is not root
-// has no rights that somebody could want to lead elsewhere.
-func openDirOf(path string) (int, error) {
-	dir := filepath.Dir(path)
+// openDirOf opens the directory that a path lies in, to work in it by names.
+func openDirOf(path string) (int, error) { return openPlace(filepath.Dir(path)) }
+
+// openPlace opens a directory to work in it by names. Who is not root has no rights that
+// somebody could want to lead elsewhere.
+func openPlace(dir string) (int, error) {
 	if os.Geteuid() != 0 {
 		fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 		if err != nil {

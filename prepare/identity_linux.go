@@ -35,10 +35,10 @@ func Self() Identity {
 // ErrNoPermission is for an identity that this process must not take.
 var ErrNoPermission = errors.New("only root can become another user")
 
-// Become gives the identity behind "NAME", "UID" or "UID:GID" for self's children.
-// Their supplementary groups are self's without root's own group, which keeps what
-// the container runtime gave (Kubernetes: fsGroup), and the groups of a named user.
-func Become(self Identity, spec string) (Identity, error) {
+// become is [Reader.Become]. The supplementary groups are self's without root's own group,
+// which keeps what the container runtime gave (Kubernetes: fsGroup), and those of a named
+// user.
+func become(self Identity, spec string) (Identity, error) {
 	id, err := lookUp(spec)
 	if err != nil {
 		return Identity{}, err
@@ -57,10 +57,6 @@ func Become(self Identity, spec string) (Identity, error) {
 	}
 	return id, nil
 }
-
-// WithGroupOf adds a file's group, such as docker.sock's. No file, or none that answers
-// within [Bound], no group.
-func (id Identity) WithGroupOf(path string) Identity { return NewReader(Bound).WithGroupOf(id, path) }
 
 func groupOf(path string) (int, error) {
 	var st syscall.Stat_t

@@ -8,16 +8,16 @@ import (
 )
 
 // MakeAll makes directories that are missing and tests each by writing as id. None waits
-// long for another, so that those that do not answer cost little more than one bound. One that lies below
-// another of the list comes after it, and is not touched if that one hangs, and
-// neither made nor given if it has a fault.
+// long for another, so that those that do not answer cost little more than one bound. One
+// that lies below another of the list comes after it, and is not touched if that one hangs,
+// and neither made nor given if it has a fault.
 func MakeAll(bound time.Duration, dirs []Dir, id Identity) []Outcome {
 	return all(bound, dirs, id, func(d Dir) Outcome { return d.outcome(id, d.ensure) })
 }
 
 // LookAll tells what [MakeAll] would find, and changes nothing: Made is what would be made,
-// Given what would be given, as far as rights tell. What is there is tested by writing to a file without a name,
-// or, where there are none, to one that is removed again.
+// Given what would be given, as far as rights tell. What is there is tested by writing to a
+// file without a name, or, where there are none, to one that is removed again.
 func LookAll(bound time.Duration, dirs []Dir, id Identity) []Outcome {
 	return all(bound, dirs, id, func(d Dir) Outcome { return d.outcome(id, d.foresee) })
 }

@@ -80,10 +80,10 @@ func TestAsTakesSupplementaryGroups(t *testing.T) {
 	}
 	member := nobody
 	member.Groups = []int{65534, 4242}
-	if err := tryWrite(dir, member); err != nil {
+	if err := (Dir{Path: dir}).try(member); err != nil {
 		t.Errorf("fsGroup's directory: %v", err)
 	}
-	if err := tryWrite(dir, nobody); !errors.Is(err, fs.ErrPermission) {
+	if err := (Dir{Path: dir}).try(nobody); !errors.Is(err, fs.ErrPermission) {
 		t.Errorf("without the group: %v", err)
 	}
 }
@@ -108,7 +108,7 @@ func TestBecome(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := Become(tt.self, tt.spec)
+			got, err := become(tt.self, tt.spec)
 			if tt.mentions != "" {
 				if err == nil || !strings.Contains(err.Error(), tt.mentions) {
 					t.Errorf("error %v, want one with %q", err, tt.mentions)
@@ -201,7 +201,7 @@ func TestMakeDirAsRootForAnother(t *testing.T) {
 func TestErrorIsOneWholeLine(t *testing.T) {
 	needRoot(t)
 	dir := openDir(t)
-	err := As(nobody, func() error { return tryWrite(dir, nobody) })
+	err := As(nobody, func() error { return (Dir{Path: dir}).try(nobody) })
 	f := &Error{Op: "write to", Path: dir, For: "uploads", As: nobody, Otherwise: "set another", Err: err, Found: found(dir)}
 	want := "cannot write to " + dir + " (uploads): permission denied; it is owned by 0:0, mode 0755; we are uid 65534, gid 65534; chown it to 65534:65534, or set another"
 	if f.Error() != want {
@@ -356,18 +356,18 @@ func TestExecutable(t *testing.T) {
 	); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := Executable("python", plain+":"+runs); err != nil || got != runs+"/python" {
+	if got, err := NewReader(Bound).Executable("python", plain+":"+runs); err != nil || got != runs+"/python" {
 		t.Errorf("got %s, %v", got, err)
 	}
-	if _, err := Executable("python", plain); !errors.Is(err, ErrNotExecutable) || !strings.Contains(err.Error(), plain) {
+	if _, err := NewReader(Bound).Executable("python", plain); !errors.Is(err, ErrNotExecutable) || !strings.Contains(err.Error(), plain) {
 		t.Errorf("without the x bit: %v", err)
 	}
 	for name, want := range map[string]error{runs + "/python": nil, plain + "/python": ErrNotExecutable, runs: ErrNotExecutable, dir + "/none": ErrNotFound} {
-		if got, err := Executable(name, "/nowhere"); !errors.Is(err, want) || want == nil && got != name {
+		if got, err := NewReader(Bound).Executable(name, "/nowhere"); !errors.Is(err, want) || want == nil && got != name {
 			t.Errorf("the path %s gives %s, %v, want %v", name, got, err, want)
 		}
 	}
-	if _, err := Executable("python", "/nowhere::."); !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), "/nowhere::.") {
+	if _, err := NewReader(Bound).Executable("python", "/nowhere::."); !errors.Is(err, ErrNotFound) || !strings.Contains(err.Error(), "/nowhere::.") {
 		t.Errorf("nowhere: %v", err)
 	}
 }

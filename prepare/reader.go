@@ -118,12 +118,14 @@ func (r *Reader) Read(path string) ([]byte, error) {
 	})
 }
 
-// Socket is [SocketFor].
+// Socket tells whether id may connect to a unix socket, which takes the right to write to it
+// (unix(7)). Nothing there gives an empty path and no error.
 func (r *Reader) Socket(path string, id Identity) (there string, err error) {
-	return look(r, Error{Op: "look at", Path: path, For: "a socket", As: id}, func() (string, error) { return SocketFor(path, id) })
+	return look(r, Error{Op: "look at", Path: path, For: "a socket", As: id}, func() (string, error) { return socketFor(path, id) })
 }
 
-// WithGroupOf is [Identity.WithGroupOf].
+// WithGroupOf adds a file's group, such as docker.sock's, to id's. No file, or none that
+// answers, no group.
 func (r *Reader) WithGroupOf(id Identity, path string) Identity {
 	gid, err := look(r, Error{Op: "look at", Path: path, For: "its group"}, func() (int, error) { return groupOf(path) })
 	if err == nil && !slices.Contains(id.Groups, gid) {
@@ -132,9 +134,10 @@ func (r *Reader) WithGroupOf(id Identity, path string) Identity {
 	return id
 }
 
-// Become is [Become], which reads the files of users and groups (passwd(5), group(5)).
+// Become gives the identity behind "NAME", "UID" or "UID:GID" for self's children, by the
+// files of users and groups (passwd(5), group(5)).
 func (r *Reader) Become(self Identity, spec string) (Identity, error) {
-	return look(r, Error{Op: "read", Path: "/etc/passwd"}, func() (Identity, error) { return Become(self, spec) })
+	return look(r, Error{Op: "read", Path: "/etc/passwd"}, func() (Identity, error) { return become(self, spec) })
 }
 
 // LookAt tells, without writing, whether a directory can be a TMPDIR for id: it is one, or
@@ -147,7 +150,8 @@ func (r *Reader) LookAt(dir, origin string, id Identity) error {
 	return err
 }
 
-// Executable is the function of that name.
+// Executable finds a program by its name in a search path, or by its path. What does not answer
+// within the bound is passed over.
 func (r *Reader) Executable(name, searchPath string) (string, error) {
 	return findExecutable(name, searchPath, func(path string) error {
 		_, err := look(r, Error{Op: "look at", Path: path}, func() (struct{}, error) { return struct{}{}, executable(path) })

@@ -7,9 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SocketFor tells whether id may connect to a unix socket, which takes the right to write to
-// it (unix(7)). Nothing there gives an empty path and no error.
-func SocketFor(path string, id Identity) (there string, err error) {
+// socketFor is [Reader.Socket], without a bound.
+func socketFor(path string, id Identity) (there string, err error) {
 	info, err := os.Stat(path)
 	if err != nil || info.Mode().Type()&os.ModeSocket == 0 || !filepath.IsAbs(path) {
 		return "", nil //nolint:nilerr // no socket is no fault

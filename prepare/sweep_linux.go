@@ -29,9 +29,9 @@ type Stale struct {
 
 // Swept is what came of a sweep. Nothing in it is a reason not to start.
 type Swept struct {
-	// Count is how many files were removed.
+	// Count is how many files were removed, or would be.
 	Count int
-	// Bytes is what the file system got back.
+	// Bytes is what the file system gets back.
 	Bytes int64
 	// Kept is what looks alive, is not ours, or could not be removed, a line each: the first
 	// five, and one with the number of the others.
@@ -53,31 +53,39 @@ func (s *Swept) keep(format string, args ...any) {
 
 // Sweep removes sockets that nobody listens on, pid files whose writers are gone, and, where
 // this instance is alone in its TMPDIR, all metric files that no process has open as far as
-// /proc tells: those of ended processes fill /dev/shm, which in Kubernetes outlives the container (authentik#10768, #25876). It removes
-// only what belongs to us or to id, and only by what it matches; no link is followed, but that
-// to Dir, where root's links only. When
-// ctx ends it stops where it is.
+// /proc tells: those of ended processes fill /dev/shm, which in Kubernetes outlives the
+// container (authentik#10768, #25876). It removes only what belongs to us or to id, and only by
+// what it matches; no link is followed, but that to Dir, where root's links only. When ctx ends
+// it stops where it is.
 func (s Stale) Sweep(ctx context.Context, id Identity, alone bool) Swept {
-	var out Swept
-	s.sweepFiles(ctx, id, &out)
-	s.sweepMetrics(ctx, id, alone, &out)
-	if more := out.kept - len(out.Kept); more > 0 {
-		out.Kept = append(out.Kept, fmt.Errorf("%d more are kept in %s and %s for such reasons", more, s.Dir, s.Metrics))
-	}
-	return out
+	return s.sweep(ctx, sweeping{Swept: &Swept{}, id: id, alone: alone})
 }
 
-func (s Stale) sweepFiles(ctx context.Context, id Identity, out *Swept) {
+// Look tells what [Stale.Sweep] would remove and keep, and removes nothing.
+func (s Stale) Look(ctx context.Context, id Identity, alone bool) Swept {
+	return s.sweep(ctx, sweeping{Swept: &Swept{}, id: id, alone: alone, look: true})
+}
+
+func (s Stale) sweep(ctx context.Context, w sweeping) Swept {
+	s.sweepFiles(ctx, w)
+	s.sweepMetrics(ctx, w)
+	if more := w.kept - len(w.Kept); more > 0 {
+		w.Kept = append(w.Kept, fmt.Errorf("%d more are kept in %s and %s for such reasons", more, s.Dir, s.Metrics))
+	}
+	return *w.Swept
+}
+
+func (s Stale) sweepFiles(ctx context.Context, w sweeping) {
 	if len(s.Sockets)+len(s.PIDFiles) == 0 {
 		return
 	}
-	dir, err := openToSweep(filepath.Join(s.Dir, "x"), ".")
+	dir, err := openToSweep(s.Dir, ".")
 	if err != nil {
-		out.unreadable(s.Dir, err)
+		w.unreadable(s.Dir, err)
 		return
 	}
 	defer func() { _ = dir.Close() }()
-	w := sweeping{Swept: out, dir: dir, path: s.Dir, id: id}
+	w.dir, w.path = dir, s.Dir
 	wanted := func(name string) bool { return matches(s.Sockets, name) || matches(s.PIDFiles, name) }
 	w.each(ctx, wanted, func(name string, st *unix.Stat_t) {
 		switch {
@@ -89,23 +97,23 @@ func (s Stale) sweepFiles(ctx context.Context, id Identity, out *Swept) {
 	})
 }
 
-func (s Stale) sweepMetrics(ctx context.Context, id Identity, alone bool, out *Swept) {
+func (s Stale) sweepMetrics(ctx context.Context, w sweeping) {
 	if s.Metrics == "" {
 		return
 	}
-	dir, err := openToSweep(s.Metrics, filepath.Base(s.Metrics))
+	dir, err := openToSweep(filepath.Dir(s.Metrics), filepath.Base(s.Metrics))
 	if err != nil {
-		out.unreadable(s.Metrics, err)
+		w.unreadable(s.Metrics, err)
 		return
 	}
 	defer func() { _ = dir.Close() }()
-	w := sweeping{Swept: out, dir: dir, path: s.Metrics, id: id}
+	w.dir, w.path = dir, s.Metrics
 	others, used := 0, 0
 	held := sync.OnceValue(func() map[string]bool { return heldIn(ctx, w.fd()) })
 	w.each(ctx, metricFile, func(name string, st *unix.Stat_t) {
 		switch {
 		case st.Mode&unix.S_IFMT != unix.S_IFREG:
-		case !alone:
+		case !w.alone:
 			others++
 		case held()[name]:
 			used++
@@ -114,17 +122,17 @@ func (s Stale) sweepMetrics(ctx context.Context, id Identity, alone bool, out *S
 		}
 	})
 	if used > 0 {
-		out.keep("%d metric files in %s are kept: processes have them open, of another authentik that uses this TMPDIR; give each its own", used, s.Metrics)
+		w.keep("%d metric files in %s are kept: processes have them open, of another authentik that uses this TMPDIR; give each its own", used, s.Metrics)
 	}
 	if others > 0 {
 		// Another container of the pod has pids of its own, and a name may not even be a pid.
-		out.keep("%d metric files in %s are kept: another authentik uses this TMPDIR, and whose they are cannot be told", others, s.Metrics)
+		w.keep("%d metric files in %s are kept: another authentik uses this TMPDIR, and whose they are cannot be told", others, s.Metrics)
 	}
 }
 
-// openToSweep opens the directory that path lies in, or name in there, without being led.
-func openToSweep(path, name string) (*os.File, error) {
-	in, err := openDirOf(path)
+// openToSweep opens a name in a directory, which may be "." and is no link, without being led.
+func openToSweep(dir, name string) (*os.File, error) {
+	in, err := openPlace(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -133,7 +141,7 @@ func openToSweep(path, name string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return os.NewFile(uintptr(fd), path), nil
+	return os.NewFile(uintptr(fd), filepath.Join(dir, name)), nil
 }
 
 func (s *Swept) unreadable(dir string, err error) {
@@ -155,6 +163,8 @@ type sweeping struct {
 	dir  *os.File
 	path string
 	id   Identity
+	// alone: no other live instance is in this TMPDIR. look: nothing is removed.
+	alone, look bool
 }
 
 // each calls fn for the entries whose names are wanted, with what the name itself is.
@@ -184,7 +194,11 @@ func (w *sweeping) remove(name string, st *unix.Stat_t) {
 		w.keep("%s is of an earlier run and kept: it is owned by %d:%d; we are %s; remove it", w.pathOf(name), st.Uid, st.Gid, Self())
 		return
 	}
-	switch err := unix.Unlinkat(w.fd(), name, 0); err {
+	var err error
+	if !w.look {
+		err = unix.Unlinkat(w.fd(), name, 0)
+	}
+	switch err {
 	case nil:
 		bytes := int64(0)
 		if st.Nlink == 1 {

@@ -337,3 +337,31 @@ func TestBornAtIsNeverLaterThanItWas(t *testing.T) {
 		t.Errorf("born %v, %v, want between %v and %v", born, err, before, after)
 	}
 }
+
+// TestLookFindsWhatASweepRemoves holds the one to the other.
+func TestLookFindsWhatASweepRemoves(t *testing.T) {
+	dir := openDir(t)
+	metrics := filepath.Join(dir, "m")
+	s := Stale{Dir: dir, Sockets: []string{"*.sock"}, PIDFiles: []string{"*.pid"}, Metrics: metrics}
+	dead, err := net.ListenUnix("unix", &net.UnixAddr{Name: dir + "/dead.sock", Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead.SetUnlinkOnClose(false)
+	live, err := net.Listen("unix", dir+"/live.sock")
+	if err := errors.Join(err, dead.Close(), os.Mkdir(metrics, 0o755), os.WriteFile(metrics+"/counter_1.db", make([]byte, 4096), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = live.Close() }()
+	looked := s.Look(t.Context(), Self(), true)
+	if !exists(dir+"/dead.sock") || !exists(metrics+"/counter_1.db") {
+		t.Fatal("a look has removed something")
+	}
+	swept := s.Sweep(t.Context(), Self(), true)
+	if looked.Count != 2 || swept.Count != looked.Count || swept.Bytes != looked.Bytes {
+		t.Errorf("looked at %d files of %d bytes, removed %d of %d; want 2", looked.Count, looked.Bytes, swept.Count, swept.Bytes)
+	}
+	if len(looked.Kept) != 1 || !errors.Is(looked.Kept[0], ErrAlive) || exists(dir+"/dead.sock") {
+		t.Errorf("kept %v", looked.Kept)
+	}
+}

@@ -27,9 +27,7 @@ func (d Dir) try(id Identity) error {
 	})
 }
 
-// tryWrite makes a file in dir as id, fills a page and lets it go.
-func tryWrite(dir string, id Identity) error { return Dir{Path: dir}.try(id) }
-
+// fillPage makes a file in dir, fills a page and lets it go.
 func fillPage(dir string) error {
 	// A file without a name leaves nothing behind, whatever happens, and costs the
 	// directory no write (man 2 open, O_TMPFILE).
