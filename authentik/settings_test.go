@@ -161,10 +161,14 @@ func FuzzSettings(f *testing.F) {
 	f.Add("a: {b: 1}\n", "AUTHENTIK_A__B", "env://X?y")
 	f.Add("0: [*x]\n", "AUTHENTIK___", `{"a":`)
 	f.Add("&a [*a]", "AUTHENTIK_A", "file://%zz")
+	f.Add("", "AUTHENTIK_", "file:a") // a file, to Python
+	f.Add("", "AUTHENTIK_A", "https://a/b?c")
 	f.Fuzz(func(t *testing.T, file, name, value string) {
 		s, _ := ReadSettings(sources(map[string]string{name: value}, map[string]string{"/srv/local.yml": file})) // errors are fine
 		key, ours := strings.CutPrefix(name, envPrefix)
-		plain := strings.ContainsAny(value, "abcxyz") && !strings.Contains(value, "://") && jsonOrText(value) == any(value)
+		u, isURI := parseURI(value)
+		names := isURI && (u.scheme == "file" || u.scheme == "env")
+		plain := strings.ContainsAny(value, "abcxyz") && !names && jsonOrText(value) == any(value)
 		if dotted := strings.ToLower(key); ours && plain && !strings.Contains(key, "__") && !strings.Contains(key, ".") && s.Text(dotted) != value {
 			t.Errorf("%s=%q is read as %q", name, value, s.Text(dotted))
 		}
