@@ -15,7 +15,7 @@ import (
 // the exit code.
 func launch(p plan, ready *prepared, caught *supervise.Signals, log *logger) int {
 	defer ready.finish()
-	ledger := newLedger(p, time.Now())
+	ledger := newLedger(p, time.Now(), log.turned)
 	if ready.claim != nil {
 		if listener, err := listen(p.Socket); err != nil {
 			log.Warn("health socket failed", logs.Str("path", p.Socket), logs.Str("error", err.Error()))

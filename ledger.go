@@ -69,10 +69,10 @@ type account struct {
 	lastExit *exitStatus
 }
 
-func newLedger(p plan, begun time.Time) *ledger {
+func newLedger(p plan, begun time.Time, turned func(health.Change)) *ledger {
 	l := &ledger{command: p.Command, begun: begun}
 	for _, s := range p.Services {
-		l.services = append(l.services, &account{name: s.Name, monitor: health.NewMonitor(s.Name, liveProbe(s.Health), readyProbe(s.Health))})
+		l.services = append(l.services, &account{name: s.Name, monitor: health.NewMonitor(s.Name, s.probes(), turned)})
 	}
 	return l
 }
@@ -127,7 +127,7 @@ func (l *ledger) started(e supervise.Started) {
 			a.monitor.Before(health.Migrating)
 			return
 		}
-		a.monitor.Running()
+		a.monitor.Running(e.PID)
 	}
 }
 

@@ -1,6 +1,7 @@
 package health
 
 import (
+	"cmp"
 	"sync"
 	"time"
 )
@@ -17,11 +18,21 @@ const ProbeTimeout = 800 * time.Millisecond
 // cost the service one request.
 const shareFor = 500 * time.Millisecond
 
+// Probes are the ways to learn how a service is.
+type Probes struct {
+	Live, Ready Probe
+	// Watch looks at the service's own processes, of which pid is the main one; nil: nothing
+	// is known of them. What it finds wrong counts against every question, and also before
+	// the service has been ready.
+	Watch func(pid int) error
+}
+
 // Monitor knows one service's state and answers for it. Its methods may be called
 // from any goroutine.
 type Monitor struct {
-	service     string
-	live, ready *shared
+	service            string
+	live, ready, watch *shared
+	tell               func(Change)
 
 	mu       sync.Mutex
 	running  bool
@@ -29,18 +40,29 @@ type Monitor struct {
 	ended    bool
 	stopping bool
 	wasReady bool
+	pid      int
 	// before is the phase while nothing runs yet.
 	before Phase
 	// failingSince is the first bad answer to live in a row, failed the last.
 	failingSince, failed time.Time
+	// told is how it was when a change was last told.
+	told Turn
 }
 
 // forget is after how long without a look an earlier bad answer says nothing about now.
 const forget = 10 * Threshold
 
-// NewMonitor watches a service that is asked by these two probes.
-func NewMonitor(service string, live, ready Probe) *Monitor {
-	return &Monitor{service: service, live: newShared(live), ready: newShared(ready)}
+// NewMonitor watches a service that is asked by these probes. It tells of each turn that
+// it sees; tell may be called from any goroutine, and must not ask.
+func NewMonitor(service string, p Probes, tell func(Change)) *Monitor {
+	m := &Monitor{service: service, live: newShared(p.Live), ready: newShared(p.Ready), tell: tell}
+	m.watch = newShared(func() error {
+		if p.Watch == nil {
+			return nil
+		}
+		return p.Watch(m.seen().pid)
+	})
+	return m
 }
 
 // Before says what is done before the service can run.
@@ -52,11 +74,11 @@ func (m *Monitor) Before(phase Phase) {
 
 // Running says that the service's process has been started. It boots anew, even if there
 // was one before.
-func (m *Monitor) Running() {
+func (m *Monitor) Running(pid int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.running, m.resting, m.ended, m.wasReady = true, false, false, false
-	m.failingSince = time.Time{}
+	m.running, m.resting, m.ended, m.wasReady, m.pid = true, false, false, false, pid
+	m.failingSince, m.told = time.Time{}, ""
 }
 
 // Resting says that it has ended, and will be started again.
@@ -80,6 +102,12 @@ func (m *Monitor) Stopping() {
 	m.stopping = true
 }
 
+// WasReady tells whether the service that runs now has been ready.
+func (m *Monitor) WasReady() bool {
+	s := m.seen()
+	return s.running && s.wasReady
+}
+
 // Answer judges the question now, probing where that is needed.
 func (m *Monitor) Answer(q Question) Answer {
 	s := m.seen()
@@ -87,10 +115,13 @@ func (m *Monitor) Answer(q Question) Answer {
 		return judge(q, s)
 	}
 	// Until it has been ready once only that is of interest, whatever was asked.
+	asked, probe := Live, m.live
 	if q == Ready || !s.wasReady {
-		m.note(&s, Ready, m.ready.ask())
-	} else {
-		m.note(&s, Live, m.live.ask())
+		asked, probe = Ready, m.ready
+	}
+	change, turned := m.note(&s, asked, m.watch.ask(), probe.ask())
+	if turned && m.tell != nil {
+		m.tell(change)
 	}
 	return judge(q, s)
 }
@@ -98,20 +129,28 @@ func (m *Monitor) Answer(q Question) Answer {
 func (m *Monitor) seen() seen {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return seen{service: m.service, before: m.before, running: m.running, resting: m.resting, ended: m.ended, stopping: m.stopping, wasReady: m.wasReady}
+	return seen{
+		service: m.service, pid: m.pid, before: m.before, running: m.running, resting: m.resting,
+		ended: m.ended, stopping: m.stopping, wasReady: m.wasReady,
+	}
 }
 
-// note writes down what came of a probe.
-func (m *Monitor) note(s *seen, asked Question, err error) {
+// note writes down what came of a look at the processes and of a probe, unless they were of
+// a process before this one, and gives what has changed by it.
+func (m *Monitor) note(s *seen, asked Question, watched, probed error) (c Change, turned bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s.probe = err
-	switch {
-	case err == nil:
+	s.probe = cmp.Or(watched, probed)
+	if m.pid != s.pid || !m.running {
+		return c, false
+	}
+	// Not being ready, as in a database outage, is no reason for a restart.
+	s.ill = watched != nil || asked == Live && probed != nil
+	switch now := time.Now(); {
+	case s.probe == nil:
 		m.failingSince = time.Time{}
 		m.wasReady = true // the first good answer is always one to the ready question
-	case asked == Live: // not being ready, as in a database outage, is no reason for a restart
-		now := time.Now()
+	case s.ill:
 		if m.failingSince.IsZero() || now.Sub(m.failed) > forget {
 			m.failingSince = now
 		}
@@ -119,6 +158,9 @@ func (m *Monitor) note(s *seen, asked Question, err error) {
 		s.failing = now.Sub(m.failingSince)
 	}
 	s.wasReady = m.wasReady
+	was := m.told
+	m.told = turnOf(was, asked, *s)
+	return Change{Service: m.service, Turn: m.told, Reason: judge(Live, *s).Reason}, m.told != was
 }
 
 // shared is a probe whose outcome answers everybody who asks at about the same time.

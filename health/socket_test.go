@@ -194,6 +194,10 @@ func TestPIDFile(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
+		// exec closes what tells Start of it before the command line can be read.
+		for line := []byte(nil); len(line) == 0 && t.Context().Err() == nil; {
+			line, _ = os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", cmd.Process.Pid))
+		}
 		return cmd
 	}
 	writer, other := start(filepath.Dir(path)+"//authentik-worker.pid"), start("/elsewhere/authentik-worker.pid")

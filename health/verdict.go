@@ -48,9 +48,57 @@ type Answer struct {
 	Reason string
 }
 
+// Turn is how a service's health was found to have changed.
+type Turn string
+
+// The turns.
+const (
+	// BecameReady: it has answered its ready question for the first time.
+	BecameReady Turn = "ready"
+	// Unready: it is well, and its answer to the ready question is no.
+	Unready Turn = "unready"
+	// Faltered: it is not well, and may come back.
+	Faltered Turn = "faltered"
+	// Died: it has not been well for [Threshold]; a restart would help.
+	Died Turn = "not live"
+	// Recovered: it answers again.
+	Recovered Turn = "recovered"
+)
+
+// Change is a turn that was seen while somebody asked.
+type Change struct {
+	Service string
+	Turn    Turn
+	// Reason is why, where it is none for the better.
+	Reason string
+}
+
+// turnOf is pure: how it was last, and what has been seen now upon which question, give how
+// it is. While it boots only that it will never be ready is a turn for the worse.
+func turnOf(last Turn, asked Question, s seen) Turn {
+	switch {
+	case s.ill && s.failing >= Threshold:
+		return Died
+	case s.ill && s.wasReady && last != Died:
+		return Faltered
+	case s.probe != nil && s.wasReady && last != Died && last != Faltered:
+		return Unready
+	case s.probe != nil || !s.wasReady:
+		return last
+	case last == "":
+		return BecameReady
+	case last == Died || last == Faltered || last == Unready && asked == Ready:
+		return Recovered
+	default:
+		return last
+	}
+}
+
 // seen is what is known when a question is judged.
 type seen struct {
 	service string
+	// pid is its main process.
+	pid int
 	// before is the phase while nothing runs yet; empty: preparing.
 	before  Phase
 	running bool
@@ -64,7 +112,9 @@ type seen struct {
 	wasReady bool
 	// probe is what the service answered just now, nil for well.
 	probe error
-	// failing is how long it has not answered, 0 when it does.
+	// ill: what is wrong counts against live.
+	ill bool
+	// failing is for how long it has been ill.
 	failing time.Duration
 }
 
@@ -92,8 +142,8 @@ func judge(q Question, s seen) Answer {
 		// It is started again already: nothing would be won by a restart from without.
 		a.Healthy = q == Live
 		a.Reason = "it has ended, and will be started again"
-	default: // on the way to be ready
-		a.Healthy = q == Live
+	default: // on the way to be ready, unless its own processes show that it will never be
+		a.Healthy = q == Live && s.failing < Threshold
 		a.Reason = cmp.Or(a.Reason, notAnswered)
 	}
 	return a

@@ -3,6 +3,8 @@ package health
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -43,14 +45,17 @@ func TestJudge(t *testing.T) {
 
 // service is one whose answers the test decides, and which counts how often it was asked.
 type service struct {
-	live, ready error
-	asked       int
+	live, ready, seen error
+	asked             int
+	turns             []Turn
 }
 
 func (s *service) monitor() *Monitor {
-	return NewMonitor("server",
-		func() error { s.asked++; return s.live },
-		func() error { s.asked++; return s.ready })
+	return NewMonitor("server", Probes{
+		Live:  func() error { s.asked++; return s.live },
+		Ready: func() error { s.asked++; return s.ready },
+		Watch: func(int) error { return s.seen },
+	}, func(c Change) { s.turns = append(s.turns, c.Turn) })
 }
 
 func TestMonitorOverTime(t *testing.T) {
@@ -68,7 +73,7 @@ func TestMonitorOverTime(t *testing.T) {
 		if s.asked != 0 {
 			t.Errorf("asked a service that does not run")
 		}
-		m.Running()
+		m.Running(1)
 		expect(Started, false, Starting)
 		time.Sleep(10 * time.Minute) // migrations: bubble time
 		expect(Live, true, Starting)
@@ -108,6 +113,60 @@ func TestMonitorOverTime(t *testing.T) {
 		m.Stopping()
 		expect(Live, true, Stopping)
 		expect(Ready, false, Stopping)
+
+		if want := []Turn{BecameReady, Unready, Faltered, Died, Recovered}; !slices.Equal(s.turns, want) {
+			t.Errorf("told %v, want %v", s.turns, want)
+		}
+	})
+}
+
+// What its processes show counts before it has ever been ready, where its silence does not.
+func TestProcessesThatShowThatItWillNeverBeReady(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &service{ready: errors.New("502"), seen: errors.New("gunicorn ends and is started again")}
+		m := s.monitor()
+		m.Running(1)
+		for range 30 {
+			if a := m.Answer(Live); !a.Healthy || a.Phase != Starting {
+				t.Fatalf("before the threshold: %+v", a)
+			}
+			time.Sleep(time.Second)
+		}
+		a := m.Answer(Live)
+		if a.Healthy || a.Phase != Starting || !strings.Contains(a.Reason, "gunicorn") {
+			t.Errorf("behind the threshold: %+v", a)
+		}
+		if !slices.Equal(s.turns, []Turn{Died}) {
+			t.Errorf("told %v, want only that it is not live", s.turns)
+		}
+		s.seen = nil
+		time.Sleep(time.Second)
+		if a := m.Answer(Live); a.Healthy != true || a.Phase != Starting {
+			t.Errorf("when its processes are well again it only boots: %+v", a)
+		}
+	})
+}
+
+// Processes that are not well make an answer of 200 no yes.
+func TestAnswerOfAServiceWhoseProcessesAreNotWell(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &service{}
+		m := s.monitor()
+		m.Running(1)
+		m.Answer(Ready)
+		s.seen = errors.New("process 7 is stopped")
+		for range 4 {
+			time.Sleep(10 * time.Second)
+			m.Answer(Ready)
+		}
+		for q, phase := range map[Question]Phase{Live: Degraded, Ready: Degraded, Started: Degraded} {
+			if a := m.Answer(q); a.Healthy || a.Phase != phase || !strings.Contains(a.Reason, "stopped, for 30s") {
+				t.Errorf("%s: %+v", q, a)
+			}
+		}
+		if want := []Turn{BecameReady, Faltered, Died}; !slices.Equal(s.turns, want) {
+			t.Errorf("told %v, want %v", s.turns, want)
+		}
 	})
 }
 
@@ -115,7 +174,7 @@ func TestAskersInACrowdCostOneProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &service{}
 		m := s.monitor()
-		m.Running()
+		m.Running(1)
 		for range 100 {
 			m.Answer(Ready)
 		}
@@ -141,8 +200,8 @@ func TestNobodyWaitsForMoreThanOneProbe(t *testing.T) {
 			}
 			return nil
 		}
-		m := NewMonitor("server", probe, probe)
-		m.Running()
+		m := NewMonitor("server", Probes{Live: probe, Ready: probe}, nil)
+		m.Running(1)
 		m.Answer(Ready)
 		hangs = true
 		time.Sleep(time.Minute)

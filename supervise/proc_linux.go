@@ -25,6 +25,8 @@ type relative struct {
 	// zombie: it is dead, and its parent has not reaped it. stopped: it stands still, as of
 	// SIGSTOP, or for a tracer.
 	zombie, stopped bool
+	// traced: a tracer holds it, which makes it stopped too.
+	traced bool
 	// pages is its resident set.
 	pages int
 }
@@ -135,7 +137,7 @@ func parseStat(pid int, raw []byte) (relative, error) {
 	}
 	zombie := fields[0][0] == 'Z' && string(fields[17]) <= "1"
 	stopped := fields[0][0] == 'T' || fields[0][0] == 't'
-	return relative{process{pid, start}, ppid, group, zombie, stopped, pages}, nil
+	return relative{process{pid, start}, ppid, group, zombie, stopped, fields[0][0] == 't', pages}, nil
 }
 
 func commandLineHolds(pid int, word string) bool {
@@ -234,3 +236,46 @@ func UsageOf(children []int) map[int]Usage {
 	}
 	return usage
 }
+
+// Member is one process of a child's family.
+type Member struct {
+	PID, Parent int
+	// Age is for how long it has run, to a hundredth of a second.
+	Age time.Duration
+	// Zombie: it is dead, and its parent has not reaped it. Stopped: it stands still, by
+	// SIGSTOP, and no tracer has it.
+	Zombie, Stopped bool
+}
+
+// FamilyOf gives a child, all that descends from it, and those of ak-init's own other
+// children on whose command line word stands, with their descendants: a process that replaces
+// itself leaves the new one to the init (gunicorn's USR2). It gives nothing where the child is
+// gone or /proc gives nothing.
+func FamilyOf(child int, word string) []Member {
+	all, err := everybody()
+	main, lives := all[child]
+	if err != nil || !lives {
+		return nil
+	}
+	roots := []int{child}
+	tree := []relative{main}
+	for pid, r := range all {
+		if word != "" && pid != child && r.ppid == os.Getpid() && commandLineHolds(pid, word) {
+			roots, tree = append(roots, pid), append(tree, r)
+		}
+	}
+	var now unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &now) != nil { // man 2 clock_gettime: it is always there
+		return nil
+	}
+	var family []Member
+	for _, r := range append(tree, all.descendants(roots...)...) {
+		begun := time.Duration(r.start) * (time.Second / userHZ)
+		family = append(family, Member{PID: r.pid, Parent: r.ppid, Age: time.Duration(now.Nano()) - begun, Zombie: r.zombie, Stopped: r.stopped && !r.traced})
+	}
+	return family
+}
+
+// userHZ is the unit of start times in /proc (proc_pid_stat(5), sysconf(_SC_CLK_TCK)): 100 on
+// every architecture that Go builds for Linux.
+const userHZ = 100

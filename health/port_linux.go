@@ -1,0 +1,106 @@
+package health
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// Ports are those at which a service has to answer itself: authentik goes on without one
+// that it cannot bind, and says so once (internal/web/web.go, authentik/tasks/middleware.py,
+// 2026.2); what answers there then is somebody else.
+type Ports struct {
+	Numbers []int
+	// owner is the main process of the family that was found listening. A socket stays with
+	// its family, so that nobody needs to look again.
+	owner int
+}
+
+// Saw takes in a family, the main process first. It gives what is wrong: none of the family
+// listens on any of the ports. What may not be looked into is taken for right.
+func (p *Ports) Saw(family []Process) error {
+	if len(p.Numbers) == 0 || len(family) == 0 || p.owner == family[0].PID {
+		return nil
+	}
+	var strange error
+	for _, port := range p.Numbers {
+		sockets, err := listening(port)
+		if err != nil {
+			return nil //nolint:nilerr // no /proc/net: nothing is known
+		}
+		if len(sockets) == 0 {
+			strange = errors.Join(strange, fmt.Errorf("nobody listens on port %d", port))
+			continue
+		}
+		switch owned, known := holdAny(family, sockets); {
+		case owned:
+			p.owner = family[0].PID
+			return nil
+		case !known:
+			return nil
+		default:
+			strange = errors.Join(strange, fmt.Errorf("port %d is another process's: it could not be bound, and what answers there is somebody else", port))
+		}
+	}
+	return strange
+}
+
+// listening gives the names of the sockets that listen on a port, of either family, as links
+// in /proc/PID/fd have them: "socket:[4711]" (proc_pid_fd(5)).
+func listening(port int) (map[string]bool, error) {
+	sockets := map[string]bool{}
+	suffix := fmt.Sprintf(":%04X", port)
+	var last error
+	read := 0
+	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} { // the latter is missing without IPv6
+		f, err := os.Open(table)
+		if err != nil {
+			last = err
+			continue
+		}
+		read++
+		lines := bufio.NewScanner(f)
+		lines.Scan() // the heading
+		for lines.Scan() {
+			// proc_pid_net(5): sl, local address, remote address, state, … , the tenth the inode.
+			// Those that listen (0A) come first, whatever the number of connections.
+			field := strings.Fields(lines.Text())
+			if len(field) < 10 || field[3] != "0A" {
+				break
+			}
+			if strings.HasSuffix(field[1], suffix) {
+				sockets["socket:["+field[9]+"]"] = true
+			}
+		}
+		_ = f.Close()
+	}
+	if read == 0 {
+		return nil, last
+	}
+	return sockets, nil
+}
+
+// holdAny tells whether one of the processes has one of the sockets open. known is false where
+// some of them cannot be looked into: those of another uid, without CAP_SYS_PTRACE (ptrace(2),
+// PTRACE_MODE_READ).
+func holdAny(family []Process, sockets map[string]bool) (owned, known bool) {
+	known = true
+	for _, process := range family {
+		dir := "/proc/" + strconv.Itoa(process.PID) + "/fd"
+		descriptors, err := os.ReadDir(dir)
+		if errors.Is(err, fs.ErrPermission) {
+			known = false
+		}
+		for _, d := range descriptors {
+			if link, err := os.Readlink(filepath.Join(dir, d.Name())); err == nil && sockets[link] {
+				return true, true
+			}
+		}
+	}
+	return false, known
+}

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"ak-init/health"
+	"ak-init/logs"
+	"ak-init/supervise"
+)
+
+// probes are how a service is asked, as it is planned.
+func (s servicePlan) probes() health.Probes {
+	h := s.Health
+	ports := &health.Ports{}
+	for _, address := range h.Addresses {
+		if n, ok := portOf(address); ok && !slices.Contains(ports.Numbers, n) {
+			ports.Numbers = append(ports.Numbers, n)
+		}
+	}
+	family := &health.Family{Backend: s.Drain, Workers: h.PIDFile != ""}
+	look := func(pid int) []health.Process {
+		var all []health.Process
+		for _, m := range supervise.FamilyOf(pid, s.Drain) {
+			all = append(all, health.Process(m))
+		}
+		return all
+	}
+	probes := health.Probes{Live: liveProbe(h), Ready: readyProbe(h)}
+	switch {
+	case h.Live != "": // it has to answer at its port from the first
+		probes.Watch = func(pid int) error {
+			all := look(pid)
+			return cmp.Or(family.Saw(time.Now(), all), ports.Saw(all))
+		}
+	case h.PIDFile != "":
+		// It works without its health port, which comes late, and is only not ready.
+		var last atomic.Pointer[[]health.Process]
+		probes.Watch = func(pid int) error {
+			all := look(pid)
+			last.Store(&all)
+			return family.Saw(time.Now(), all)
+		}
+		ready := probes.Ready
+		probes.Ready = func() error { // asked behind Watch
+			return cmp.Or(ready(), ports.Saw(*last.Load()))
+		}
+	}
+	return probes
+}
+
+// turned says how a service's health has changed.
+func (l *logger) turned(c health.Change) {
+	role, reason := logs.Str("role", c.Service), logs.Str("reason", oneLine(errors.New(c.Reason)))
+	switch c.Turn {
+	case health.BecameReady:
+		l.Info("service ready", role)
+	case health.Unready:
+		l.Warn("service not ready any more", role, reason)
+	case health.Faltered:
+		l.Warn("service is not well", role, reason)
+	case health.Died:
+		l.Error("service is not live: a restart would help", role, reason)
+	case health.Recovered:
+		l.Info("service answers again", role)
+	}
+}
