@@ -80,18 +80,10 @@ func (f *Family) sawBackend(now time.Time, main Process, rest []Process) error {
 		f.came = 0 // one may have come, stayed and gone meanwhile
 	}
 	f.last = now
-	var young *Process
-	for _, p := range rest {
-		if p.Parent != main.PID && slices.ContainsFunc(rest, func(q Process) bool { return q.PID == p.Parent }) {
-			continue // a backend's own
-		}
-		if p.Age >= settled {
-			f.came, f.newest = 0, p.PID
-			return nil
-		}
-		if young == nil || p.Age < young.Age {
-			young = &p
-		}
+	young := youngest(main, rest)
+	if young != nil && young.Age >= settled {
+		f.came, f.newest = 0, young.PID
+		return nil
 	}
 	if young != nil && young.PID != f.newest {
 		if f.came++; f.came == 1 {
@@ -107,6 +99,18 @@ func (f *Family) sawBackend(now time.Time, main Process, rest []Process) error {
 	default:
 		return nil
 	}
+}
+
+// youngest gives the youngest of the processes behind a service, but what they have started
+// themselves; of several the new one is what a reload leaves.
+func youngest(main Process, rest []Process) (young *Process) {
+	for i, p := range rest {
+		own := p.Parent != main.PID && slices.ContainsFunc(rest, func(q Process) bool { return q.PID == p.Parent })
+		if !own && (young == nil || p.Age < young.Age) {
+			young = &rest[i]
+		}
+	}
+	return young
 }
 
 // sawWorkers looks whether any is left.

@@ -74,21 +74,36 @@ type Change struct {
 }
 
 // turnOf is pure: how it was last, and what has been seen now upon which question, give how
-// it is. While it boots only that it will never be ready is a turn for the worse.
+// it is.
 func turnOf(last Turn, asked Question, s seen) Turn {
+	if s.probe != nil {
+		return turnForWorse(last, s)
+	}
+	switch last {
+	case "":
+		return BecameReady
+	case Died, Faltered:
+		return Recovered
+	case Unready:
+		if asked == Ready { // that it lives says nothing of why it was not ready
+			return Recovered
+		}
+	}
+	return last
+}
+
+// turnForWorse is for what is not as it should be. While it boots that is so only where it
+// will never be ready.
+func turnForWorse(last Turn, s seen) Turn {
 	switch {
 	case s.ill && s.failing >= Threshold:
 		return Died
-	case s.ill && s.wasReady && last != Died:
-		return Faltered
-	case s.probe != nil && s.wasReady && last != Died && last != Faltered:
-		return Unready
-	case s.probe != nil || !s.wasReady:
+	case !s.wasReady || last == Died:
 		return last
-	case last == "":
-		return BecameReady
-	case last == Died || last == Faltered || last == Unready && asked == Ready:
-		return Recovered
+	case s.ill:
+		return Faltered
+	case last != Faltered:
+		return Unready
 	default:
 		return last
 	}
@@ -129,10 +144,7 @@ func judge(q Question, s seen) Answer {
 		a.Healthy = true
 	case Stopping:
 		a.Healthy = q == Live || q == Started && s.wasReady
-		a.Reason = "it was told to stop"
-		if s.ended {
-			a.Reason = "it has ended"
-		}
+		a.Reason = stopReason(s)
 	case Degraded:
 		a.Healthy = q != Ready && s.failing < Threshold
 		if s.failing >= time.Second {
@@ -147,6 +159,13 @@ func judge(q Question, s seen) Answer {
 		a.Reason = cmp.Or(a.Reason, notAnswered)
 	}
 	return a
+}
+
+func stopReason(s seen) string {
+	if s.ended {
+		return "it has ended"
+	}
+	return "it was told to stop"
 }
 
 func phaseOf(s seen) Phase {

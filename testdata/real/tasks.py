@@ -5,10 +5,12 @@ middleware are those of dramatiq that authentik names in its settings, which lea
 dramatiq's own Prometheus server, and one that starts as many fork processes.
 """
 
+import logging
 import os
 import signal
 import time
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import dramatiq
 from dramatiq.brokers.redis import RedisBroker
@@ -25,6 +27,30 @@ from dramatiq.middleware import (
 from events import record
 
 
+class Health(BaseHTTPRequestHandler):
+    """Answers every path alike, as authentik's does while its database answers."""
+
+    def do_HEAD(self) -> None:
+        """200."""
+        self.send_response(200)
+        self.end_headers()
+
+    do_GET = do_HEAD
+
+    def log_message(self, *_: object) -> None:
+        """Stay silent: probes come each second."""
+
+
+def health() -> None:
+    """Body of the health server's process: only a warning where its port is taken."""
+    host, _, port = os.environ.get("AUTHENTIK_LISTEN__HTTP", "0.0.0.0:9000").rpartition(":")
+    try:
+        HTTPServer((host, int(port)), Health).serve_forever()
+    except OSError as error:
+        logging.getLogger("health").warning("Port is already in use, not starting healthcheck server: %s", error)
+        idle()
+
+
 def idle() -> None:
     """Body of a fork process: sit there until a signal comes."""
     signal.pause()
@@ -36,7 +62,7 @@ class Forks(Middleware):
     @property
     def forks(self) -> list[Callable[[], None]]:
         """What dramatiq's main process is to run, one process each."""
-        return [idle, idle, idle]
+        return [health, idle, idle]
 
 
 def make_broker() -> RedisBroker:

@@ -2,7 +2,7 @@
 
 gunicorn takes every module variable here that bears a setting's name. As in authentik,
 running this file *is* the long part of a start: there it waits for the database and
-migrates, here it sleeps REAL_BOOT_DELAY seconds. All of that comes before gunicorn has
+migrates, here it sleeps REAL_BOOT_DELAY seconds, and fails if REAL_BOOT_FAILS is set. All of that comes before gunicorn has
 signal handlers, a pid file or a socket.
 """
 
@@ -29,6 +29,8 @@ def migrate() -> None:
     """Take as long as a migration would."""
     record("gunicorn", "config begin")
     time.sleep(float(os.environ.get("REAL_BOOT_DELAY") or 0))
+    if os.environ.get("REAL_BOOT_FAILS"):
+        raise RuntimeError("a migration that fails")
     record("gunicorn", "config end")
 
 

@@ -5,6 +5,8 @@
 ``/slow?for=SECONDS``                      200 ``done`` after an asynchronous sleep
 ``/slow?for=SECONDS&sync=1``               the same, asleep in a thread of the worker's
                                            pool, where Django runs synchronous views
+``/wedge``                                 blocks the worker's event loop for an hour: it
+                                           accepts on, and answers nobody
 anything else                              200 ``ok``
 
 "request end" is recorded once the answer is handed to uvicorn, whether or not the
@@ -29,6 +31,8 @@ async def answer(path: str, query: str) -> str:
     """Body of the answer, after as long as the path asks for."""
     if path == "/pid":
         return str(os.getpid())
+    if path == "/wedge":
+        time.sleep(3600)
     if path != "/slow":
         return "ok"
     fields = parse_qs(query)
