@@ -40,7 +40,7 @@ func (s *scene) childrenOf(pid int) (pids []int) {
 }
 
 // mainOf gives a service's main process.
-func (s *scene) mainOf(r *running) int {
+func (s *scene) mainOf() int {
 	s.t.Helper()
 	status := s.status()
 	if len(status) != 1 || len(status[0].Services) != 1 {
@@ -72,7 +72,7 @@ func TestTruthGunicornThatIsGone(t *testing.T) {
 	s := newRealScene(t)
 	r := s.start("server")
 	s.awaitHealth(0, "--ready")
-	masters := s.childrenOf(s.mainOf(r))
+	masters := s.childrenOf(s.mainOf())
 	if len(masters) != 1 {
 		t.Fatalf("the server has the children %v, want gunicorn alone", masters)
 	}
@@ -87,7 +87,7 @@ func TestTruthGunicornThatIsStopped(t *testing.T) {
 	s := newRealScene(t)
 	r := s.start("server")
 	s.awaitHealth(0, "--ready")
-	master := s.childrenOf(s.mainOf(r))[0]
+	master := s.childrenOf(s.mainOf())[0]
 	s.kill(master, syscall.SIGSTOP) // its workers answer on
 	s.awaitNotLive(r, "stopped")
 	s.kill(master, syscall.SIGCONT)
@@ -162,7 +162,7 @@ func newWorkerScene(t *testing.T) (*scene, *running) {
 func TestTruthWorkerThatIsStopped(t *testing.T) {
 	t.Parallel()
 	s, r := newWorkerScene(t)
-	worker := s.childrenOf(s.mainOf(r))[0] // its health server answers on
+	worker := s.childrenOf(s.mainOf())[0] // its health server answers on
 	s.kill(worker, syscall.SIGSTOP)
 	s.awaitNotLive(r, "stopped")
 	s.kill(worker, syscall.SIGCONT)
@@ -175,7 +175,7 @@ func TestTruthWorkerThatIsStopped(t *testing.T) {
 func TestTruthForkOfTheWorkerThatDied(t *testing.T) {
 	t.Parallel()
 	s, r := newWorkerScene(t)
-	children := s.childrenOf(s.mainOf(r))
+	children := s.childrenOf(s.mainOf())
 	s.kill(children[len(children)-1], syscall.SIGKILL)
 	s.awaitNotLive(r, "not reaped by its parent")
 	r.stop()

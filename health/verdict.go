@@ -79,17 +79,16 @@ func turnOf(last Turn, asked Question, s seen) Turn {
 	if s.probe != nil {
 		return turnForWorse(last, s)
 	}
-	switch last {
-	case "":
+	switch {
+	case last == "":
 		return BecameReady
-	case Died, Faltered:
+	case last == Died || last == Faltered:
 		return Recovered
-	case Unready:
-		if asked == Ready { // that it lives says nothing of why it was not ready
-			return Recovered
-		}
+	case last == Unready && asked == Ready: // that it lives says nothing of why it was not ready
+		return Recovered
+	default:
+		return last
 	}
-	return last
 }
 
 // turnForWorse is for what is not as it should be. While it boots that is so only where it
