@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -18,8 +19,9 @@ import (
 	"ak-init/prepare"
 )
 
-// How long ak-init may take to answer, and authentik itself where nobody stands
-// between. Kubernetes gives an exec probe 1 s unless told otherwise, authentik's chart 3 s.
+// How long ak-init may take to answer, and all of it may where authentik itself has to be
+// asked. Kubernetes gives an exec probe 1 s unless told otherwise, authentik's chart 3 s, and so
+// does the image's HEALTHCHECK: who is ended by Docker cannot say why.
 const (
 	askTimeout    = health.ProbeTimeout + 100*time.Millisecond
 	directTimeout = 2900 * time.Millisecond
@@ -32,22 +34,15 @@ type careless uintptr
 func (fd careless) Write(text []byte) (int, error) { return unix.Write(int(fd), text) }
 
 // healthcheck asks the running ak-init, or authentik itself where there is none. It
-// says why in one line and gives 0 or 1.
-func healthcheck(o options, stderr io.Writer) int {
+// says why in one line for each service, or all of it as JSON, and gives 0 or 1.
+func healthcheck(o options, stdout, stderr io.Writer) int {
+	begun := time.Now()
 	dirs := tempDirs(o)
 	answers := askAround(o, dirs, os.Geteuid())
 	if len(answers) == 0 {
-		answers = []health.Answer{askAuthentik(o, dirs)}
+		answers = []health.Answer{askAuthentik(o, dirs, begun.Add(directTimeout))}
 	}
-	code := exitHealthy
-	for _, a := range answers {
-		word := "healthy"
-		if !a.Healthy {
-			word, code = "unhealthy", exitUnhealthy
-		}
-		_, _ = fmt.Fprintf(stderr, "%s: %s\n", word, a)
-	}
-	return code
+	return reportHealth(o, answers, stdout, stderr)
 }
 
 // tempDirs are the directories where a server or worker of this environment has its
@@ -152,50 +147,67 @@ func askOne(socket string, o options, deadline time.Time) []health.Answer {
 }
 
 // askAuthentik does what "authentik healthcheck MODE" does (cmd/server/healthcheck.go,
-// 2026.2), with a time-out.
-func askAuthentik(o options, dirs []string) health.Answer {
-	mode, dir := findMode(o, dirs)
+// 2026.2), and comes back by the deadline, also where a file does not answer.
+func askAuthentik(o options, dirs []string, deadline time.Time) health.Answer {
+	a, err := prepare.Within(time.Until(deadline), "a file of authentik's", func() (health.Answer, error) {
+		// Behind a file that hangs there is still time for the question.
+		return askService(o, dirs, deadline.Add(-50*time.Millisecond), prepare.NewReader(directTimeout/3)), nil
+	})
+	if err != nil {
+		return health.Answer{Service: "authentik", Phase: "unknown", Reason: err.Error()}
+	}
+	return a
+}
+
+// askService asks the service that was named, or that the mode file names.
+func askService(o options, dirs []string, deadline time.Time, reader *prepare.Reader) health.Answer {
+	mode, dir := findMode(o, dirs, reader)
 	a := health.Answer{Service: mode, Phase: "without ak-init"}
 	release := authentik.Releases()[0]
 	verb, ok := release.Verb(mode)
 	if !ok {
-		a.Service, a.Phase = "authentik", "not running"
-		if mode != "" {
-			a.Service = mode
-		}
+		a.Service, a.Phase = cmp.Or(mode, "authentik"), "not running"
 		a.Reason = fmt.Sprintf("no ak-init and no %s in %s", release.Server.ModeFile, strings.Join(dirs, ", "))
 		return a
 	}
-	settings, _ := readSettings(o, "/", prepare.NewReader(prepare.Bound)) // what can be read says enough
-	config := settings.Config("/")
-	if verb.PIDFile != "" {
-		if _, err := health.PIDFile(path.Join(dir, verb.PIDFile)); err != nil {
-			a.Reason = err.Error()
-			return a
-		}
-	}
-	question := verb.Live
-	if o.question != health.Live {
-		question = verb.Ready
-	}
-	if question != "" {
-		if err := health.HTTP(config.ProbeAddresses(), config.ProbePath(question), directTimeout); err != nil {
-			a.Reason = err.Error()
-			return a
-		}
+	settings, _ := readSettings(o, "/", reader) // what can be read says enough
+	if err := probe(verb, settings.Config("/"), dir, o.question, deadline); err != nil {
+		a.Reason = err.Error()
+		return a
 	}
 	a.Healthy = true
 	return a
 }
 
+// probe asks a service by all that its verb has: the pid file, and HTTP.
+func probe(verb authentik.Verb, config authentik.Config, dir string, q health.Question, deadline time.Time) error {
+	if verb.PIDFile != "" {
+		if _, err := health.PIDFile(path.Join(dir, verb.PIDFile)); err != nil {
+			return err
+		}
+	}
+	below := verb.Live
+	if q != health.Live {
+		below = verb.Ready
+	}
+	if below == "" {
+		return nil
+	}
+	addresses := config.ProbeAddresses()
+	if verb.HealthSocket != "" {
+		addresses = slices.Insert(addresses, 0, path.Join(dir, verb.HealthSocket))
+	}
+	return health.HTTP(addresses, config.ProbePath(below), time.Until(deadline))
+}
+
 // findMode gives the mode that was named or that a mode file holds, and the TMPDIR
 // that goes with it. Newer releases write the file without a newline.
-func findMode(o options, dirs []string) (mode, dir string) {
+func findMode(o options, dirs []string, reader *prepare.Reader) (mode, dir string) {
 	if len(o.args) == 1 {
 		mode = o.args[0]
 	}
 	for _, d := range dirs {
-		raw, err := prepare.ReadSmall(path.Join(d, authentik.Releases()[0].Server.ModeFile))
+		raw, err := reader.Read(path.Join(d, authentik.Releases()[0].Server.ModeFile))
 		if err != nil {
 			continue
 		}

@@ -43,7 +43,7 @@ func run(args, environ []string, stdout, stderr *os.File) int {
 	}
 	switch opts.command {
 	case "healthcheck":
-		return healthcheck(opts, careless(stderr.Fd()))
+		return healthcheck(opts, careless(stdout.Fd()), careless(stderr.Fd()))
 	case "check":
 		supervise.WriteFromBackground()
 		return checkCommand(opts, caught, stdout)

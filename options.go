@@ -28,7 +28,7 @@ type options struct {
 	grace, stopDelay                 time.Duration
 	logFormat, logLevel, output      string
 	dryRun, strict, signalGroup      bool
-	warnOnReap, watch                bool
+	warnOnReap, watch, json          bool
 	rewrite                          map[syscall.Signal]syscall.Signal
 	restart                          string
 	restartLimit                     int
@@ -95,7 +95,8 @@ func flagSet(o *options) *pflag.FlagSet {
 	fs.StringVar(&o.logFormat, "log-format", "auto", "`auto|json|console`: console on a terminal, else JSON")
 	fs.StringVar(&o.logLevel, "log-level", "info", "ak-init's own lines: `debug|info|warning|error` (warning for run, bash and manage)")
 	fs.BoolVar(&o.dryRun, "dry-run", false, "print the plan, change nothing, start nothing")
-	fs.StringVar(&o.output, "output", "text", "the plan or the status as `text|json`")
+	fs.StringVar(&o.output, "output", "text", "what is printed, be it a plan, checks, health or the status, as `text|json`")
+	fs.BoolVar(&o.json, "json", false, "the same as --output json")
 	fs.BoolVar(&o.watch, "watch", false, "status: draw it again every two seconds")
 	fs.BoolVar(&o.strict, "strict", false, "a warning before start is an error")
 	for _, q := range []health.Question{health.Live, health.Ready, health.Started} {

@@ -16,9 +16,25 @@ import (
 // validate judges what was parsed, all of it at once.
 func (o *options) validate() error {
 	faults := append(o.commandFaults(), o.flagFaults()...)
+	if err := o.takeJSON(); err != nil {
+		faults = append(faults, err)
+	}
 	if len(faults) > 0 {
 		return refuse(exitUsage, faults...)
 	}
+	return nil
+}
+
+// takeJSON has --json stand for --output json. Of the two a flag beats a twin.
+func (o *options) takeJSON() error {
+	asked, chosen := strings.HasPrefix(o.given["json"], "--"), strings.HasPrefix(o.given["output"], "--")
+	switch {
+	case !o.json || chosen && !asked:
+		return nil
+	case chosen && o.output != "json":
+		return fmt.Errorf("--json and --output %s are different", o.output)
+	}
+	o.output = "json"
 	return nil
 }
 

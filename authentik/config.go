@@ -37,10 +37,11 @@ type DataDir struct {
 // (authentik/lib/default.yml).
 func (s Settings) Config(root string) Config {
 	get := func(name, otherwise string) string { return cmp.Or(s.Text(name), otherwise) }
+	listen := func(name, otherwise string) string { return withoutUser(cmp.Or(s.joined(name), otherwise)) }
 	c := Config{
-		ListenHTTP:    withoutUser(get("listen.http", "0.0.0.0:9000")),
-		ListenHTTPS:   withoutUser(get("listen.https", "0.0.0.0:9443")),
-		ListenMetrics: withoutUser(get("listen.metrics", "0.0.0.0:9300")),
+		ListenHTTP:    listen("listen.http", "0.0.0.0:9000"),
+		ListenHTTPS:   listen("listen.https", "0.0.0.0:9443"),
+		ListenMetrics: listen("listen.metrics", "0.0.0.0:9300"),
 		WebPath:       get("web.path", "/"),
 	}
 	backend := get("storage.backend", "file")
@@ -95,24 +96,34 @@ func (c *Config) TakeIPv4(s Settings) map[string]string {
 
 // ProbeAddresses are where a listener is reached from its own machine, likeliest first:
 // wildcards are taken for loopback, and [::] also for IPv4's, where a machine without
-// IPv6 has it. A list (from 2026.5 on) is asked at its first entry.
+// IPv6 has it. Of a list (from 2026.5 on) every entry is given.
 func (c Config) ProbeAddresses() []string {
-	first := addresses(c.ListenHTTP)[0]
-	host, port, err := net.SplitHostPort(first)
+	var all []string
+	for _, address := range addresses(c.ListenHTTP) {
+		for _, reached := range loopbackOf(address) {
+			if !slices.Contains(all, reached) {
+				all = append(all, reached)
+			}
+		}
+	}
+	return all
+}
+
+// loopbackOf is where what listens at an address is reached.
+func loopbackOf(address string) []string {
+	host, port, err := net.SplitHostPort(address)
 	if err != nil {
-		return []string{first}
+		return []string{address}
 	}
-	hosts := []string{host}
-	switch host {
-	case "0.0.0.0":
-		hosts = []string{"127.0.0.1"}
-	case "", "::":
-		hosts = []string{"::1", "127.0.0.1"}
+	ip, err := netip.ParseAddr(host)
+	switch {
+	case host == "", err == nil && ip == netip.IPv6Unspecified():
+		return []string{net.JoinHostPort("::1", port), net.JoinHostPort("127.0.0.1", port)}
+	case err == nil && ip.Unmap().IsUnspecified():
+		return []string{net.JoinHostPort("127.0.0.1", port)}
+	default:
+		return []string{address}
 	}
-	for i, h := range hosts {
-		hosts[i] = net.JoinHostPort(h, port)
-	}
-	return hosts
 }
 
 // Beside gives the configuration of a second service in the same network namespace: its

@@ -69,6 +69,9 @@ type Verb struct {
 	Sockets, StalePIDFiles []string
 	// Drain is the word by which helpers that must end first are known.
 	Drain string
+	// HealthSocket is a name in TMPDIR of a socket that answers what listen.http does. A
+	// release that has none leaves none there, so it is asked where there is one.
+	HealthSocket string
 	// Live and Ready are paths below web.path that answer at listen.http.
 	// An empty Live: the verb is live by its pid file alone.
 	Live, Ready string
@@ -127,8 +130,11 @@ func Releases() []Release {
 				// The Go process ends at once on TERM and cuts what it proxies; gunicorn must
 				// have finished before (internal/web/web.go, cmd/server/server.go).
 				Drain: "gunicorn",
-				Live:  "-/health/live/",
-				Ready: "-/health/ready/",
+				// From 2026.5 on, which is taken for this release (internal/web/web.go,
+				// cmd/server/healthcheck.go, main branch of April 2026).
+				HealthSocket: "authentik.sock",
+				Live:         "-/health/live/",
+				Ready:        "-/health/ready/",
 			},
 			Worker: Verb{
 				Name:      "worker",

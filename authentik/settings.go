@@ -232,6 +232,23 @@ func (s Settings) Text(name string) string {
 	return text(value)
 }
 
+// joined gives a setting that may be a list in a file as it is in the environment: with commas
+// between (listen.http, from 2026.5 on; internal/config/struct.go).
+func (s Settings) joined(name string) string {
+	value, _ := s.lookup(name)
+	list, ok := value.([]any)
+	if !ok {
+		return text(value)
+	}
+	var all []string
+	for _, one := range list {
+		if t := text(one); t != "" {
+			all = append(all, t)
+		}
+	}
+	return strings.Join(all, ",")
+}
+
 // lookup gives a setting, and whether it is set, be it to null.
 func (s Settings) lookup(name string) (value any, set bool) {
 	value = s.tree

@@ -15,40 +15,67 @@ import (
 )
 
 // HTTP asks the first of these addresses that can be reached by HEAD, as authentik's own
-// health check does (cmd/server/healthcheck.go, 2026.2), and wants a status below 400.
+// health check does (cmd/server/healthcheck.go, 2026.2), and wants a status below 400. An
+// address that begins with a slash is a unix socket's.
 // It writes the request itself: net/http would add 3.5 MB and its initialisers for one
 // line. No proxy from the environment is asked.
 func HTTP(addresses []string, path string, timeout time.Duration) error {
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
-	defer cancel()
+	deadline := time.Now().Add(timeout)
 	var unreachable error
-	for _, address := range addresses {
-		conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+	for i, address := range addresses {
+		conn, err := dial(address, deadline, len(addresses)-i)
 		if err == nil {
 			defer func() { _ = conn.Close() }()
-			return head(ctx, conn, address, path)
+			_ = conn.SetDeadline(deadline)
+			return head(conn, address, escaped(path), timeout)
 		}
-		unreachable = plain(err)
+		unreachable = plain(err, timeout)
 	}
 	return unreachable
 }
 
-func head(ctx context.Context, conn net.Conn, address, path string) error {
-	if deadline, ok := ctx.Deadline(); ok {
-		_ = conn.SetDeadline(deadline)
+// dial leaves their share of the time to those that are tried after this one: whoever drops
+// packets must not take all of it.
+func dial(address string, deadline time.Time, left int) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Until(deadline)/time.Duration(left))
+	defer cancel()
+	network := "tcp"
+	if strings.HasPrefix(address, "/") {
+		network = "unix"
 	}
-	_, err := fmt.Fprintf(conn, "HEAD %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: goauthentik.io/healthcheck\r\nConnection: close\r\n\r\n", path, address)
+	return new(net.Dialer).DialContext(ctx, network, address)
+}
+
+func head(conn net.Conn, address, path string, timeout time.Duration) error {
+	host, over := address, ""
+	if strings.HasPrefix(address, "/") {
+		host, over = "localhost", " at "+address
+	}
+	_, err := fmt.Fprintf(conn, "HEAD %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: goauthentik.io/healthcheck\r\nConnection: close\r\n\r\n", path, host)
 	if err != nil {
-		return plain(err)
+		return plain(err, timeout)
 	}
 	status, err := statusOf(conn)
 	if err != nil {
-		return fmt.Errorf("http://%s%s: %w", address, path, err)
+		return fmt.Errorf("http://%s%s%s: %w", host, path, over, plain(err, timeout))
 	}
 	if status >= 400 {
-		return fmt.Errorf("http://%s%s answers %d", address, path, status)
+		return fmt.Errorf("http://%s%s%s answers %d", host, path, over, status)
 	}
 	return nil
+}
+
+// escaped keeps a path within its line and its word (RFC 9112, 3.2).
+func escaped(path string) string {
+	var s strings.Builder
+	for _, b := range []byte(path) {
+		if b <= ' ' || b >= 0x7f {
+			fmt.Fprintf(&s, "%%%02X", b)
+		} else {
+			s.WriteByte(b)
+		}
+	}
+	return s.String()
 }
 
 // statusOf reads a status line (RFC 9112, 4): "HTTP/1.1 200 OK".
@@ -57,7 +84,7 @@ func statusOf(conn net.Conn) (int, error) {
 	for read := 0; read < len(buffer); {
 		n, err := conn.Read(buffer[read:])
 		if err != nil {
-			return 0, plain(err)
+			return 0, err
 		}
 		read += n
 	}
@@ -69,12 +96,15 @@ func statusOf(conn net.Conn) (int, error) {
 }
 
 // plain says a time-out in words; the rest names address and cause as it is.
-func plain(err error) error {
-	var timeout net.Error
-	if errors.As(err, &timeout) && timeout.Timeout() {
-		return errors.New("no answer in time")
+func plain(err error, timeout time.Duration) error {
+	late, isNet := errors.AsType[net.Error](err)
+	if !isNet || !late.Timeout() {
+		return err
 	}
-	return err
+	if at, ok := errors.AsType[*net.OpError](err); ok && at.Op == "dial" && at.Addr != nil {
+		return fmt.Errorf("%s: no connection in time (%s)", at.Addr, timeout.Round(time.Millisecond))
+	}
+	return fmt.Errorf("no answer in time (%s)", timeout.Round(time.Millisecond))
 }
 
 // PIDFile looks whether the process that a pid file names lives, and is the one that
