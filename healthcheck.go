@@ -105,7 +105,7 @@ func sockets(o options, dir string, uid int) []string {
 	for _, command := range commandsFor(o) {
 		for _, runtime := range runtimeDirs(dir, uid, command) {
 			socket := path.Join(runtime, socketName)
-			if unix.Access(socket, unix.F_OK) == nil {
+			if unix.Access(socket, unix.F_OK) == nil && ownedAsNamed(runtime, command) {
 				found = append(found, socket)
 			}
 		}
@@ -113,8 +113,14 @@ func sockets(o options, dir string, uid int) []string {
 	return found
 }
 
-// runtimeDirs are ours, and for root those of other uids, each owned by the uid that is
-// in its name.
+// ownedAsNamed tells whether a runtime directory belongs to the uid that is in its name: in a
+// TMPDIR like /tmp anybody can make one in anybody's name.
+func ownedAsNamed(dir, command string) bool {
+	var st unix.Stat_t
+	return unix.Lstat(dir, &st) == nil && dir == runtimeDir(path.Dir(dir), int(st.Uid), command)
+}
+
+// runtimeDirs are ours, and for root those of other uids.
 func runtimeDirs(dir string, uid int, command string) []string {
 	dirs := []string{runtimeDir(dir, uid, command)}
 	if uid != 0 {
@@ -123,8 +129,7 @@ func runtimeDirs(dir string, uid int, command string) []string {
 	entries, _ := os.ReadDir(dir) // what cannot be read holds nobody to ask
 	for _, e := range entries {
 		name := path.Join(dir, e.Name())
-		var st unix.Stat_t
-		if strings.HasPrefix(e.Name(), "ak-init-") && name != dirs[0] && unix.Lstat(name, &st) == nil && name == runtimeDir(dir, int(st.Uid), command) {
+		if strings.HasPrefix(e.Name(), runtimePrefix) && strings.HasSuffix(name, "-"+command) && name != dirs[0] {
 			dirs = append(dirs, name)
 		}
 	}

@@ -1,10 +1,14 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"os"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"ak-init/health"
 	"ak-init/logs"
@@ -37,13 +41,22 @@ func launch(p plan, ready *prepared, caught *supervise.Signals, log *logger) int
 	})
 }
 
-// listen binds the health socket. The directory is claimed, so a socket that lies
-// there is nobody's.
+// listen binds the health socket, for ourselves and root. The directory is claimed, so a
+// socket that lies there is nobody's.
 func listen(path string) (*net.UnixListener, error) {
 	if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
 		return nil, err
 	}
-	return net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	// bind gives the file the mode of the socket (net/unix/af_unix.c, unix_bind_bsd): no moment
+	// passes in which it has another, and no path is followed twice.
+	closed := net.ListenConfig{Control: func(_, _ string, conn syscall.RawConn) error {
+		return conn.Control(func(fd uintptr) { _ = unix.Fchmod(int(fd), 0o600) }) // its directory is closed anyway
+	}}
+	listener, err := closed.Listen(context.Background(), "unix", path)
+	if err != nil {
+		return nil, err
+	}
+	return listener.(*net.UnixListener), nil
 }
 
 func liveProbe(h healthPlan) health.Probe {

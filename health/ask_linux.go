@@ -3,14 +3,15 @@ package health
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// ErrNobody is for a socket that is not there, is stale, is not ours to ask, or whose
-// owner lives in another PID namespace: that of another container which shares the
-// directory.
+// ErrNobody is for a socket that is not there, is stale, is not ours to ask, belongs to
+// somebody whose word does not count, or whose owner lives in another PID namespace: that of
+// another container which shares the directory.
 var ErrNobody = errors.New("no ak-init to ask there")
 
 // Ask puts one question to the ak-init behind a socket, which answers for each of its
@@ -31,25 +32,34 @@ func AskStatus(path string, timeout time.Duration) ([]byte, error) {
 // ask speaks to the kernel itself: package net would start its poller for one line each
 // way.
 func ask(path, question string, timeout time.Duration) ([]byte, error) {
+	deadline := time.Now().Add(timeout)
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("socket: %w", err)
 	}
 	defer func() { _ = unix.Close(fd) }()
-	// socket(7): these bound connect and write, and read, each by itself.
-	tv := unix.NsecToTimeval(int64(timeout))
-	for _, option := range []int{unix.SO_SNDTIMEO, unix.SO_RCVTIMEO} {
-		if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, option, &tv); err != nil {
-			return nil, fmt.Errorf("setsockopt: %w", err)
-		}
+	if err := bound(fd, unix.SO_SNDTIMEO, deadline); err != nil {
+		return nil, err
 	}
 	if err := connect(fd, path); err != nil {
+		return nil, err
+	}
+	if err := bound(fd, unix.SO_RCVTIMEO, deadline); err != nil {
 		return nil, err
 	}
 	if err := again(func() error { _, err := unix.Write(fd, []byte(question+"\n")); return err }); err != nil {
 		return nil, fmt.Errorf("ask: %w", err)
 	}
-	return readReply(fd)
+	return readReply(fd, deadline)
+}
+
+// bound has connect and write, or each read, end at the deadline (socket(7)).
+func bound(fd, option int, deadline time.Time) error {
+	tv := unix.NsecToTimeval(int64(max(time.Until(deadline), time.Millisecond)))
+	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, option, &tv); err != nil {
+		return fmt.Errorf("setsockopt: %w", err)
+	}
+	return nil
 }
 
 func connect(fd int, path string) error {
@@ -59,13 +69,27 @@ func connect(fd int, path string) error {
 		}
 		return fmt.Errorf("%w: %w", ErrNobody, err)
 	}
-	// The credentials are those of who listens; a pid that has no number in our
-	// namespace reads as 0 (pid_namespaces(7)).
+	// The credentials are those of who listens (unix(7)).
 	cred, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
-	if err == nil && cred.Pid == 0 {
+	switch {
+	case err != nil:
+		return fmt.Errorf("getsockopt: %w", err)
+	case cred.Pid == 0: // a pid that has no number in our namespace reads so (pid_namespaces(7))
 		return fmt.Errorf("%w: it runs in another container", ErrNobody)
+	case !believed(int(cred.Uid), unix.Geteuid(), path):
+		return fmt.Errorf("%w: uid %d listens there", ErrNobody, cred.Uid)
 	}
 	return nil
+}
+
+// believed tells whose word counts: our own, root's, and for root that of whom the socket's
+// directory belongs to. In a directory that all can write to anybody can put a socket.
+func believed(uid, self int, path string) bool {
+	if uid == self || uid == 0 {
+		return true
+	}
+	var st unix.Stat_t
+	return self == 0 && unix.Lstat(filepath.Dir(path), &st) == nil && int(st.Uid) == uid
 }
 
 // again repeats a call that a signal interrupted: with a time-out set, SA_RESTART
@@ -78,8 +102,8 @@ func again(call func() error) error {
 	}
 }
 
-// readReply reads until the other side hangs up.
-func readReply(fd int) ([]byte, error) {
+// readReply reads until the other side hangs up, be it byte by byte.
+func readReply(fd int, deadline time.Time) ([]byte, error) {
 	var reply []byte
 	buffer := make([]byte, 4096)
 	for len(reply) < maxReply {
@@ -87,7 +111,7 @@ func readReply(fd int) ([]byte, error) {
 		switch {
 		case errors.Is(err, unix.EINTR):
 			continue
-		case errors.Is(err, unix.EAGAIN):
+		case errors.Is(err, unix.EAGAIN), n > 0 && time.Now().After(deadline):
 			return nil, errors.New("ak-init does not answer in time")
 		case err != nil:
 			return nil, fmt.Errorf("hear: %w", err)
