@@ -41,6 +41,13 @@ func releaseBuild(t *testing.T, out string) {
 	}
 }
 
+// release has the scene run ak-init as it is released.
+func (s *scene) release() {
+	s.t.Helper()
+	releaseBuild(s.t, s.dir+"/release")
+	s.must(os.Remove(s.akInit), os.Rename(s.dir+"/release", s.akInit))
+}
+
 // switches sums the context switches of all threads (proc_pid_status(5)).
 func switches(t *testing.T, pid int) int {
 	t.Helper()
@@ -83,8 +90,7 @@ func TestIdle(t *testing.T) {
 	t.Parallel()
 	need(t, "idle", os.Getenv("AK_IDLE") != "", "it takes two minutes: AK_IDLE=1 runs it")
 	s := newScene(t)
-	releaseBuild(t, s.dir+"/release")
-	s.must(os.Remove(s.akInit), os.Rename(s.dir+"/release", s.akInit))
+	s.release()
 	r := s.start("server")
 	s.awaitHealth(0, "--started")
 	guard := guardOf(t, r.Process.Pid)

@@ -216,7 +216,7 @@ func TestAThousandAskersAreHeardInTurn(t *testing.T) {
 }
 
 // pair is a connection between two ends in this process.
-func pair(t testing.TB) (near, far *net.UnixConn) {
+func pair(t *testing.T) (near, far *net.UnixConn) {
 	t.Helper()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

@@ -38,6 +38,7 @@
 // Durations are Go's ("1.5s"); a value that cannot be read is a panic.
 //
 //	STANDIN_RECORD           directory for ROLE-PID.json and events (see recorder)
+//	STANDIN_RECORD_HEALTH    set: gunicorn's health requests are events too
 //	STANDIN_SERVER_EXIT      code with which the server exits once it is healthy
 //	STANDIN_SERVER_HOG       set: the server takes memory, once it is healthy, until killed
 //	STANDIN_GUNICORN_DELAY   time that gunicorn boots (database, migrations)

@@ -18,7 +18,7 @@ import (
 //	<unix nanoseconds> <role> <pid> <words>
 //
 // Words are: started; listening ADDRESS; alive (server: the backend has answered);
-// signal NAME; request begin PATH and request end PATH (all but health checks);
+// signal NAME; request begin PATH and request end PATH (all but health checks); health PATH;
 // task begin, task end and task dropped; promoted (gunicorn's new master is the only
 // one); exec (the worker replaces itself after HUP); exit CODE.
 // Without a directory it does nothing.
