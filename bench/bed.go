@@ -48,8 +48,10 @@ type bed struct {
 	akInit string
 	// programs of this directory
 	empty, service, enter, receiver, orphans, sleeper string
-	// script is bash's way.
-	script string
+	// script is bash's way, and pythonEnv what it needs beside what all have; lacking are the
+	// modules that its Python start should load and that are not there.
+	script             string
+	pythonEnv, lacking []string
 	// quick has a server that only says that it runs; whole has the stand-in.
 	quick, whole string
 	env          []string
@@ -113,9 +115,12 @@ func (b *bed) furnish(ctx context.Context) (err error) {
 		"AUTHENTIK_SECRET_KEY=bench", "PROMETHEUS_MULTIPROC_DIR=" + b.dir + "/t/metrics", "AUTHENTIK_LISTEN__HTTP=" + address,
 		"AK_INIT_WAIT_DATABASE=0", // there is none
 	}
+	if err := b.python(ctx); err != nil {
+		return err
+	}
 	if b.script == "" {
 		b.script = b.dir + "/ak"
-		if err := os.WriteFile(b.script, []byte(threeSteps), 0o755); err != nil {
+		if err := os.WriteFile(b.script, []byte(script), 0o755); err != nil {
 			return err
 		}
 	}
@@ -166,15 +171,3 @@ func (b *bed) close() error {
 
 // tempDir makes a TMPDIR of its own for a candidate that runs beside others.
 func (b *bed) tempDir() (string, error) { return os.MkdirTemp(b.dir, "tmp-") }
-
-// threeSteps stands for lifecycle/ak of 2026.2 where it is not at hand. It asks Python
-// for nothing where the real one loads Django's settings and a YAML reader for the
-// debugger flag, so it is a lower bound.
-const threeSteps = `#!/usr/bin/env -S bash
-set -e -o pipefail
-mkdir -p "$PROMETHEUS_MULTIPROC_DIR"
-if [[ "$(/usr/bin/python3 -c pass 2>/dev/null)" == "True" ]]; then exit 1; fi
-if [[ "$1" == healthcheck ]]; then exec authentik healthcheck "$(cat "$TMPDIR/authentik-mode")"; fi
-echo "$1" >"$TMPDIR/authentik-mode"
-exec authentik
-`

@@ -7,8 +7,13 @@
 //	go run ./bench -write              writes docs/benchmarks.md as well
 //	go run ./bench -only signals,idle  leaves the other topics out
 //
-// AK_SCRIPT names a lifecycle/ak to measure instead of the three steps that stand for it
-// here (bash, a Python start, the program).
+// AK_SCRIPT names a lifecycle/ak to measure instead of the steps that stand for it here (bash, a
+// Python start, the program); where it lies in a checkout of authentik, Python loads that one's
+// own settings. AK_SERVER names a server binary, AK_VENV a virtualenv with what
+// bench/requirements.txt names.
+//
+// A bound that the machine's moods cannot break, such as a ratio of processor times, is an error
+// when it does not hold. The others are told.
 package main
 
 import (
@@ -58,6 +63,7 @@ func topics() []topic {
 	return []topic{
 		{"startup", measureStartUp},
 		{"health", measureHealth},
+		{"asked", measureAsked},
 		{"signals", measureSignals},
 		{"reaping", measureReaping},
 		{"idle", measureIdle},
@@ -105,10 +111,11 @@ func bench(ctx context.Context, write bool, only string) (err error) {
 		}
 	}
 	fmt.Print(boundsOf(wanted, found))
+	err = faultsOf(wanted, found)
 	if write {
-		return writePage(found)
+		err = errors.Join(writePage(found), err)
 	}
-	return nil
+	return err
 }
 
 func choose(only string) ([]topic, error) {

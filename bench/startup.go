@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -70,7 +72,9 @@ func (b *bed) startUpRunners() (all []*runner, missing []string) {
 			all = append(all, &runner{name: akInitServer, command: fixed(b.akInit, "server", "--root", b.quick)})
 		}
 	}
-	return append(all, &runner{name: scriptServer, command: fixed(b.script, "server")}), missing
+	// Python comes last, and the service that all others have is found before it.
+	env := append(slices.Clip(b.pythonEnv), strings.Replace(b.pythonEnv[0], "PATH=", "PATH="+b.quick+"/bin:", 1))
+	return append(all, &runner{name: scriptServer, command: fixed(b.script, "server"), env: env}), missing
 }
 
 func fixed(argv ...string) func(bool) ([]string, error) {

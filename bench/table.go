@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -100,12 +101,17 @@ func times(r float64) string {
 	return fmt.Sprintf("%.2f", r)
 }
 
-// bound is what a value should keep to. One that does not hold is told, and no more: this
-// is a measurement and no test.
+// bound is what a value should keep to. One that does not hold is told, and no more, unless
+// it must: most are near what the machine's moods make of them.
 type bound struct {
-	what         string
-	value, limit float64
-	atLeast      bool
+	what          string
+	value, limit  float64
+	atLeast, must bool
+}
+
+// holds also where it was not measured.
+func (b bound) holds() bool {
+	return math.IsNaN(b.value) || b.value >= b.limit && b.atLeast || b.value <= b.limit && !b.atLeast
 }
 
 func (b bound) String() string {
@@ -116,7 +122,7 @@ func (b bound) String() string {
 	switch {
 	case math.IsNaN(b.value):
 		return fmt.Sprintf("%s: not measured (%s %s)", b.what, word, number(b.limit))
-	case b.value > b.limit && !b.atLeast, b.value < b.limit && b.atLeast:
+	case !b.holds():
 		verdict = "DOES NOT HOLD"
 	}
 	return fmt.Sprintf("%s: %s (%s %s: %s)", b.what, number(b.value), word, number(b.limit), verdict)
@@ -143,4 +149,17 @@ func boundsOf(order []topic, found map[string]finding) string {
 		}
 	}
 	return cmp.Or(s.String(), "no bounds\n")
+}
+
+// faultsOf are the bounds that must hold and do not.
+func faultsOf(order []topic, found map[string]finding) error {
+	var faults []error
+	for _, t := range order {
+		for _, b := range found[t.name].bounds {
+			if b.must && !b.holds() {
+				faults = append(faults, errors.New(b.String()))
+			}
+		}
+	}
+	return errors.Join(faults...)
 }
