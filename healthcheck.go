@@ -24,7 +24,7 @@ import (
 // does the image's HEALTHCHECK: who is ended by Docker cannot say why.
 const (
 	askTimeout    = health.ProbeTimeout + 100*time.Millisecond
-	directTimeout = 2900 * time.Millisecond
+	directTimeout = 2500 * time.Millisecond
 )
 
 // careless writes to a descriptor and does not mind if nobody reads: os.File would end
