@@ -55,7 +55,8 @@ func (f *facts) tryAddress(o options, address string) error {
 	return err
 }
 
-// planHTTP adds who answers over HTTP. Of the environment, where secrets are, it has nothing.
+// planHTTP adds who answers over HTTP. Who may be reached from a network has nothing of the
+// environment, where secrets are, and not docker.sock's group.
 func (p *plan) planHTTP(o options, f facts) {
 	if len(f.healthListeners) == 0 {
 		return
@@ -68,7 +69,7 @@ func (p *plan) planHTTP(o options, f facts) {
 		argv = append(argv, "--web-path", f.config.WebPath)
 	}
 	argv = append(argv, "--log-format", o.logFormat, "--log-level", o.logLevel)
-	p.Companion = &process{Name: httpName, Path: f.httpProgram, Argv: argv, Dir: p.Layout.Root, bare: true}
+	p.Companion = &process{Name: httpName, Path: f.httpProgram, Argv: argv, Dir: p.Layout.Root, bare: true, ownGroups: f.ownGroups}
 	if plain := o.env["NO_COLOR"]; plain != "" {
 		p.Companion.Environment = []variable{{"NO_COLOR", plain, "environment"}}
 	}

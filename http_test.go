@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -49,6 +50,14 @@ func (s *scene) awaitPage(path string, want int, holds string) {
 		code, body := s.ask(path)
 		return code == want && strings.Contains(body, holds)
 	})
+}
+
+// run runs ak-init to its end.
+func (s *scene) run(words ...string) (code int, said string) {
+	s.t.Helper()
+	r := s.start(words...)
+	code = r.exitCode()
+	return code, r.logs.String()
 }
 
 // companion is the pid of the ak-init-http that this run started last.
@@ -96,6 +105,10 @@ func TestHTTPAnswersFromStartToStop(t *testing.T) {
 		if !strings.Contains(body, want) {
 			t.Errorf("no %s in\n%s", want, body)
 		}
+	}
+
+	if check, said := s.run("check", "server"); check != 0 || !strings.Contains(said, s.healthAddress+" is in use, as it should be: an ak-init runs here") {
+		t.Errorf("a check beside it: %d\n%s", check, said)
 	}
 
 	// Not ready while it stops, and live: an orderly stop is never shot.
@@ -212,8 +225,16 @@ func TestHTTPRunsAsTheChildren(t *testing.T) {
 	s := asRoot(t)
 	s.giveAll(4711, 4712)
 	s.addHTTP()
+	docker := s.dir + "/docker.sock"
+	listener, err := net.Listen("unix", docker)
+	s.must(err, os.Chown(docker, 0, 4750), os.Chmod(docker, 0o660))
+	t.Cleanup(func() { _ = listener.Close() })
+	s.env = append(s.env, "DOCKER_HOST=unix://"+docker)
 	r := s.start("worker", "--user", "4711:4712")
 	s.awaitPage("/readyz?verbose", 200, "[+]worker ok\n")
+	if worker := s.starts("worker")[0]; !slices.Contains(worker.Groups, 4750) {
+		t.Errorf("the worker has groups %v, and not docker.sock's", worker.Groups)
+	}
 	pid := r.companion()
 	for field, want := range map[string]string{
 		"Uid": "4711\t4711\t4711\t4711", "Gid": "4712\t4712\t4712\t4712", "Groups": "4712", "NoNewPrivs": "1", "CapEff": "0000000000000000",
@@ -260,6 +281,44 @@ func askAs(uid int, socket string) (answers []health.Answer, err error) {
 	}()
 	<-done
 	return answers, err
+}
+
+// At four fifths of the grace period it is spared, at its end nobody is.
+func TestHTTPAnswersToTheLast(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.addHTTP()
+	r := s.start("run", "--grace-period", "5s", "--", "sh", "-c", `trap "" TERM; while :; do sleep 1; done`)
+	s.awaitPage("/readyz", 200, "ok")
+	pid := r.companion()
+	r.signal(syscall.SIGTERM)
+	r.awaitLine(s, "grace period nearly over, everything told to stop")
+	if code, body := s.ask("/readyz"); code != 503 || !strings.HasPrefix(body, "[-]sh failed: stopping: it was told to stop\n") {
+		t.Errorf("%d %q", code, body)
+	}
+	if code := r.exitCode(); code != 137 {
+		t.Errorf("exit code %d, want 137", code)
+	}
+	if now := r.companion(); now != pid {
+		t.Errorf("it was told, and started again: %d, before %d", now, pid)
+	}
+	s.nothingLeft()
+}
+
+func TestHTTPIsInThePlan(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.addHTTP()
+	s.env = append(s.env, "AUTHENTIK_WEB__PATH=/sso/", "AK_INIT_USER="+uid())
+	want := "ak-init-http --socket " + s.tmpdir + "/ak-init-" + uid() + "-server/sock --listen " + s.healthAddress + " --web-path /sso/ --log-format auto --log-level debug"
+	if code, said := s.run("server", "--dry-run"); code != 0 || !strings.Contains(said, want) {
+		t.Errorf("%d, no %q in\n%s", code, want, said)
+	}
+	for _, other := range []string{"migrate", "manage"} { // the twin is not meant for these
+		if _, said := s.run(other, "--dry-run"); strings.Contains(said, httpName) {
+			t.Errorf("%s has it, too", other)
+		}
+	}
 }
 
 func TestHTTPForAProgramOfOnesOwn(t *testing.T) {

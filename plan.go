@@ -111,8 +111,9 @@ type process struct {
 	// Environment is what it has beside, or other than, every child.
 	Environment []variable `json:"environment,omitempty"`
 
-	// bare: it has none of every child's.
+	// bare: it has none of every child's environment, and of the groups only ownGroups.
 	bare       bool
+	ownGroups  []int
 	foreground bool
 	// whole: all of the grace period is its own.
 	whole bool

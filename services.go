@@ -222,7 +222,11 @@ func (p *plan) command(c process) supervise.Command {
 	}
 	if p.drops {
 		command.Identity = &supervise.Identity{UID: uint32(p.Identity.UID), GID: uint32(p.Identity.GID)}
-		for _, g := range p.Identity.Groups {
+		groups := p.Identity.Groups
+		if c.bare {
+			groups = c.ownGroups
+		}
+		for _, g := range groups {
 			command.Identity.Groups = append(command.Identity.Groups, uint32(g))
 		}
 	}

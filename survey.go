@@ -14,8 +14,10 @@ import (
 
 // facts is what this machine is, as far as a plan depends on it.
 type facts struct {
-	self         prepare.Identity
-	identity     prepare.Identity
+	self     prepare.Identity
+	identity prepare.Identity
+	// ownGroups are the groups of identity but for docker.sock's, which is not its own.
+	ownGroups    []int
 	layout       authentik.Layout
 	release      authentik.Release
 	releaseKnown bool
@@ -172,6 +174,7 @@ func (f *facts) surveyIdentity(o options, reader *prepare.Reader) error {
 		if err != nil {
 			return failed("identity", exitNoPermission, err)
 		}
+		f.ownGroups = id.Groups
 		if dropsRoot && id.UID != 0 {
 			id = reader.WithGroupOf(id, socket)
 		}
