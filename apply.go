@@ -44,8 +44,12 @@ type tempDirError struct{ error }
 func apply(p plan, tell busy) (*prepared, error) {
 	r := &prepared{modeFiles: map[string]string{}}
 	if p.Command == "run" {
-		r.claimQuietly(p.Runtime)
-		return r, nil
+		if p.Companion == nil {
+			r.claimQuietly(p.Runtime)
+			return r, nil
+		}
+		r.claimDir(p.Runtime) // without it there would be nobody to ask
+		return r, refusalOf(r.findings, false)
 	}
 	r.take(prepare.MakeShared(slashTmp), slashTmp)
 	tempDir, rest := p.Directories[0], p.Directories[1:]

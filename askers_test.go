@@ -50,7 +50,7 @@ func TestADirectoryOfSomebodyElseIsNotAsked(t *testing.T) {
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: s.socket(), Net: "unix"})
 	s.must(err)
 	t.Cleanup(func() { _ = l.Close() })
-	go health.Serve(l, os.Geteuid(), health.Desk{Answer: func(health.Question) []health.Answer {
+	go health.Serve(l, []int{os.Geteuid()}, health.Desk{Answer: func(health.Question) []health.Answer {
 		return []health.Answer{{Healthy: true, Service: "server", Phase: health.Serving}}
 	}, Status: func() []byte { return []byte("{}") }})
 	s.asksOnce(0, "healthy: server ready\n") // as long as it is ours

@@ -17,7 +17,7 @@ var canaryConn = base64.StdEncoding.EncodeToString([]byte(`{"password": "canary-
 func newCanaryScene(t *testing.T) *scene {
 	t.Helper()
 	s := newScene(t)
-	s.addDatabaseProgram()
+	s.addProgram(akInitDatabase)
 	s.must(
 		os.WriteFile(s.dir+"/secret", []byte("canary-in-a-file\n"), 0o600),
 		os.WriteFile(s.dir+"/more.env", []byte("MORE=canary-of-an-env-file\nAUTHENTIK_STORAGE__S3__SECRET_KEY=canary-s3\n"), 0o600),

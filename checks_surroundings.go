@@ -23,6 +23,10 @@ func surroundingChecks() []check {
 			goesWrong: "warning for one that is in use, not to be had or no address; error 78 where neither HTTP nor HTTPS is left", judge: judgeListen,
 		},
 		{
+			id: "health-listen", looks: "every address of --health-listen, by binding it, and whether ak-init-http is there",
+			goesWrong: "error 78: who gives one has probes that would fail", judge: judgeHealthListen,
+		},
+		{
 			// Pain 21.
 			id: "open-files", looks: "the limit of descriptors",
 			goesWrong: "warning where it is very low; the children get 65536 in place of less, as far as may be, and of more than a million", judge: judgeOpenFiles,

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -128,6 +129,35 @@ func TestJudges(t *testing.T) {
 			c.facts.identity.UID, c.facts.self.UID, c.facts.bindsLow = 1000, 1000, true
 		}, []string{"ok: server's listen.http 0.0.0.0:80 is free"}},
 
+		{"nobody asked for HTTP", judgeHealthListen, func(*circumstances) {}, nil},
+		{"HTTP where it can be had", judgeHealthListen, answering(nil, ":9999", "[::1]:9998"), []string{"ok: :9999 is free", "ok: [::1]:9998 is free"}},
+		{"HTTP without the program", judgeHealthListen, func(c *circumstances) {
+			answering(nil, ":9999")(c)
+			c.facts.httpProgram = ""
+		}, []string{"error: no ak-init-http stands beside ak-init", "ok: :9999 is free"}},
+		{"HTTP without a TMPDIR", judgeHealthListen, func(c *circumstances) {
+			answering(nil, ":9999")(c)
+			c.plan.Socket = ""
+		}, []string{"error: there is no TMPDIR for the socket by which ak-init-http would ask", "ok: :9999 is free"}},
+		{"HTTP at a port in use", judgeHealthListen, answering(unix.EADDRINUSE, ":9999"), []string{"error: :9999 is in use"}},
+		{"HTTP at a port in use by ourselves", judgeHealthListen, func(c *circumstances) {
+			answering(unix.EADDRINUSE, ":9999")(c)
+			c.facts.running = true
+		}, []string{"ok: :9999 is in use, as it should be: an ak-init runs here"}},
+		{"HTTP at somebody else's address", judgeHealthListen, answering(unix.EADDRNOTAVAIL, "192.0.2.1:9999"), []string{"error: 192.0.2.1:9999 is no address of this machine"}},
+		{"HTTP without IPv6", judgeHealthListen, answering(unix.EAFNOSUPPORT, "[::]:9999"), []string{"error: [::]:9999 cannot be had: this machine has no IPv6"}},
+		{"HTTP at no address", judgeHealthListen, answering(errors.New("too odd"), "x:9999"), []string{"error: x:9999 is no address: too odd"}},
+		{"HTTP at a low port that nobody may have", judgeHealthListen, answering(unix.EACCES, ":99"), []string{"error: :99: low ports are for root"}},
+		{"HTTP at a low port that root may have and the children not", judgeHealthListen, func(c *circumstances) {
+			answering(nil, ":99")(c)
+			c.facts.identity.UID = 1000
+		}, []string{"error: :99: low ports are for root"}},
+		{"HTTP at authentik's port", judgeHealthListen, func(c *circumstances) {
+			answering(nil, "127.0.0.1:9300")(c)
+			c.facts.listeners = []listener{{service: "server", setting: "listen.metrics", address: "0.0.0.0:9300"}}
+		}, []string{"error: 127.0.0.1:9300 is server's own: its listen.metrics is 0.0.0.0:9300"}},
+		{"HTTP at one port twice", judgeHealthListen, answering(nil, ":9999", "[::]:9999"), []string{"ok: :9999 is free", "error: :9999 and [::]:9999, both of --health-listen, are one address"}},
+
 		{"uploads on a mount", judgeStorage, data("/data"), []string{"ok: /data is a mount"}},
 		{"uploads where they were before 2025.12", judgeStorage, data("/media"), []string{"warning: /media is a mount"}},
 		{"uploads on no mount", judgeStorage, data("/elsewhere"), []string{"ok: /data is no mount"}},
@@ -172,6 +202,16 @@ func TestJudges(t *testing.T) {
 
 func listening(l listener) func(*circumstances) {
 	return func(c *circumstances) { c.facts.listeners = []listener{l} }
+}
+
+// answering has ak-init-http listen at these addresses, of which err is what came of trying.
+func answering(err error, addresses ...string) func(*circumstances) {
+	return func(c *circumstances) {
+		c.facts.httpProgram, c.plan.Socket = "/ak-init-http", "/tmp/sock"
+		for _, address := range addresses {
+			c.facts.healthListeners = append(c.facts.healthListeners, listener{address: address, err: err})
+		}
+	}
 }
 
 // data is the official image with one mount.

@@ -16,20 +16,26 @@ import (
 	"ak-init/testdata/postgres"
 )
 
-// akInitDatabase builds the program, once for all tests.
-var akInitDatabase = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "ak-init-database-")
+// akInitDatabase and akInitHTTP build the programs that stand beside ak-init, once for all
+// tests.
+var (
+	akInitDatabase = sync.OnceValues(func() (string, error) { return build(databaseName) })
+	akInitHTTP     = sync.OnceValues(func() (string, error) { return build(httpName) })
+)
+
+func build(name string) (string, error) {
+	dir, err := os.MkdirTemp("", name+"-")
 	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(dir, databaseName)
-	cmd := exec.Command("go", "build", "-trimpath", "-o", path, "./cmd/"+databaseName)
+	path := filepath.Join(dir, name)
+	cmd := exec.Command("go", "build", "-trimpath", "-o", path, "./cmd/"+name)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)
 	}
 	return path, nil
-})
+}
 
 // newDatabaseScene is a scene with a PostgreSQL and with ak-init-database beside ak-init.
 // Services run as ourselves.
@@ -47,23 +53,23 @@ func authentiks(t *testing.T) *postgres.Server {
 	return db
 }
 
-// addDatabaseProgram puts ak-init-database beside ak-init.
-func (s *scene) addDatabaseProgram() {
+// addProgram puts one of those beside ak-init.
+func (s *scene) addProgram(built func() (string, error)) {
 	s.t.Helper()
-	program, err := akInitDatabase()
+	program, err := built()
 	s.must(err)
 	raw, err := os.ReadFile(program)
 	s.must(err)
 	syscall.ForkLock.RLock() // see layout.copyProgram
 	defer syscall.ForkLock.RUnlock()
-	s.must(os.WriteFile(filepath.Join(s.dir, databaseName), raw, 0o755))
+	s.must(os.WriteFile(filepath.Join(s.dir, filepath.Base(program)), raw, 0o755))
 }
 
 // newSceneWith is a scene with ak-init-database, and a PostgreSQL at that port.
 func newSceneWith(t *testing.T, port string) *scene {
 	t.Helper()
 	s := newScene(t)
-	s.addDatabaseProgram()
+	s.addProgram(akInitDatabase)
 	s.env = append(s.env, "AK_INIT_WAIT_DATABASE=60s", "AK_INIT_USER="+uid(), "HOME=/nonexistent",
 		"AUTHENTIK_POSTGRESQL__HOST=127.0.0.1", "AUTHENTIK_POSTGRESQL__PORT="+port, "POSTGRES_PASSWORD=canary")
 	return s

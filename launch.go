@@ -12,6 +12,7 @@ import (
 
 	"ak-init/health"
 	"ak-init/logs"
+	"ak-init/prepare"
 	"ak-init/supervise"
 )
 
@@ -32,13 +33,25 @@ func launch(p plan, ready *prepared, caught *supervise.Signals, log *logger) int
 				}
 				return ledger.answer(q)
 			}}
-			go health.Serve(listener, os.Geteuid(), desk) // ends when the listener is closed
+			go health.Serve(listener, p.askers(ready.claim, log), desk) // ends when the listener is closed
 		}
 	}
 	return supervise.Run(p.spec(), caught, func(e supervise.Event) {
 		ledger.event(e)
 		log.event(e)
 	})
+}
+
+// askers are the uids that may ask: ours, and the companion's.
+func (p *plan) askers(claim *prepare.Claim, log *logger) []int {
+	uids := []int{os.Geteuid()}
+	if p.Companion == nil || !p.drops {
+		return uids
+	}
+	if err := claim.LetIn(socketName); err != nil {
+		log.Warn("the children cannot ask at the health socket", logs.Str("path", p.Socket), logs.Str("error", err.Error()))
+	}
+	return append(uids, p.Identity.UID)
 }
 
 // listen binds the health socket, for ourselves and root. The directory is claimed, so a

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"ak-init/authentik"
@@ -34,6 +35,10 @@ type serviceStatus struct {
 	UptimeSeconds float64     `json:"uptime_seconds"`
 	Restarts      int         `json:"restarts"`
 	LastExit      *exitStatus `json:"last_exit,omitempty"`
+	// Exits is how often it has ended in which way, in no order.
+	Exits []exitCount `json:"exits,omitempty"`
+	// ProbeSeconds is how long each of its probes took last.
+	ProbeSeconds map[health.Question]float64 `json:"probe_seconds,omitempty"`
 	// RSSKiB is the resident memory of the service's Processes, each for itself.
 	RSSKiB    int64 `json:"rss_kib"`
 	Processes int   `json:"processes"`
@@ -45,6 +50,18 @@ type exitStatus struct {
 	Code        int       `json:"exit_code"`
 	Signal      string    `json:"signal,omitempty"`
 	OutOfMemory bool      `json:"out_of_memory,omitempty"`
+}
+
+// exitWay is a way to end: a code, which is 128+n where signal n was it.
+type exitWay struct {
+	Code   int    `json:"exit_code"`
+	Signal string `json:"signal,omitempty"`
+}
+
+// exitCount is how often it was that one.
+type exitCount struct {
+	exitWay
+	Count int `json:"count"`
 }
 
 // ledger knows what has become of each service, for those who ask. It hears of
@@ -67,12 +84,46 @@ type account struct {
 	since    time.Time
 	starts   int
 	lastExit *exitStatus
+	exits    map[exitWay]int
+
+	// liveTook and readyTook are how long a probe took last, in nanoseconds; 0: it was never
+	// made.
+	liveTook, readyTook atomic.Int64
+}
+
+// probes are a service's, timed. A program of the user's own is not probed.
+func (a *account) probes(s servicePlan) health.Probes {
+	p := s.probes()
+	if len(s.Health.Addresses) > 0 {
+		p.Live, p.Ready = timed(p.Live, &a.liveTook), timed(p.Ready, &a.readyTook)
+	}
+	return p
+}
+
+func timed(p health.Probe, took *atomic.Int64) health.Probe {
+	return func() error {
+		defer func(begun time.Time) { took.Store(int64(time.Since(begun))) }(time.Now())
+		return p()
+	}
+}
+
+// took is how long each probe took last.
+func (a *account) took() map[health.Question]float64 {
+	all := map[health.Question]float64{}
+	for q, took := range map[health.Question]*atomic.Int64{health.Live: &a.liveTook, health.Ready: &a.readyTook} {
+		if d := time.Duration(took.Load()); d > 0 {
+			all[q] = d.Round(time.Microsecond).Seconds()
+		}
+	}
+	return all
 }
 
 func newLedger(p plan, begun time.Time, turned func(health.Change)) *ledger {
 	l := &ledger{command: p.Command, begun: begun}
 	for _, s := range p.Services {
-		l.services = append(l.services, &account{name: s.Name, monitor: health.NewMonitor(s.Name, s.probes(), turned)})
+		a := &account{name: s.Name, exits: map[exitWay]int{}}
+		a.monitor = health.NewMonitor(s.Name, a.probes(s), turned)
+		l.services = append(l.services, a)
 	}
 	return l
 }
@@ -137,6 +188,7 @@ func (a *account) exited(e supervise.Exited) {
 	if e.Status.Signaled() {
 		a.lastExit.Signal = signalName(e.Status.Signal())
 	}
+	a.exits[exitWay{a.lastExit.Code, a.lastExit.Signal}]++
 	a.monitor.Ended()
 }
 
@@ -173,7 +225,10 @@ func (l *ledger) status() []byte {
 	for i, a := range l.services {
 		one := serviceStatus{
 			Name: a.name, Phase: answers[i].Phase, Reason: answers[i].Reason,
-			PID: a.pid, Restarts: max(0, a.starts-1), LastExit: a.lastExit,
+			PID: a.pid, Restarts: max(0, a.starts-1), LastExit: a.lastExit, ProbeSeconds: a.took(),
+		}
+		for way, n := range a.exits {
+			one.Exits = append(one.Exits, exitCount{way, n})
 		}
 		if a.pid != 0 {
 			one.UptimeSeconds = seconds(time.Since(a.since))

@@ -30,13 +30,13 @@ type databasePlan struct {
 	Left string `json:"left_to_authentik,omitempty"`
 }
 
-// databaseProgram looks for ak-init-database beside ak-init.
-func databaseProgram(reader *prepare.Reader) string {
+// programBeside looks for a program of ours beside ak-init; empty: it is not there.
+func programBeside(name string, reader *prepare.Reader) string {
 	self, err := os.Executable()
 	if err != nil {
 		return ""
 	}
-	program, err := reader.Executable(filepath.Join(filepath.Dir(self), databaseName), "")
+	program, err := reader.Executable(filepath.Join(filepath.Dir(self), name), "")
 	if err != nil {
 		return ""
 	}

@@ -36,6 +36,7 @@ type options struct {
 	waitDatabase                     time.Duration
 	migrate                          string
 	question                         health.Question
+	healthListen                     []string
 
 	// env is the environment that children start from: env files below the real one.
 	env map[string]string
@@ -91,6 +92,7 @@ func flagSet(o *options) *pflag.FlagSet {
 	fs.Func("success-exit", "an exit `CODE` that counts as 0, such as 143; can be given again", o.addSuccessExit)
 	fs.DurationVar(&o.waitDatabase, "wait-database", 5*time.Minute, "wait for PostgreSQL before authentik is started; 0 leaves it to authentik")
 	fs.StringVar(&o.migrate, "migrate", migrateAuto, "migrations as a step before a service: `auto|before|never`; auto: before with all, else left to authentik")
+	fs.Func("health-listen", "answer over HTTP at `ADDRESS`, such as :9999: /livez, /readyz, /startupz, /metrics; can be given again", o.addHealthListen)
 	fs.BoolVar(&o.warnOnReap, "warn-on-reap", false, "say each orphan that is reaped as a warning")
 	fs.StringVar(&o.logFormat, "log-format", "auto", "`auto|json|console`: console on a terminal, else JSON")
 	fs.StringVar(&o.logLevel, "log-level", "info", "ak-init's own lines: `debug|info|warning|error` (warning for run, bash and manage)")

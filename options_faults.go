@@ -97,6 +97,12 @@ func (o *options) strayFlags() (faults []error) {
 		}
 		faults = append(faults, errors.New("--watch is for status"+hint))
 	}
+	return append(faults, o.flagsOfServices(byFlag)...)
+}
+
+// flagsOfServices are flags that mean something to long-running commands, or to those that
+// have to do with PostgreSQL, alone.
+func (o *options) flagsOfServices(byFlag func(name string) bool) (faults []error) {
 	for _, name := range []string{"restart", "restart-limit", "stop-delay", "success-exit"} {
 		if slices.Contains(oneTime(), o.command) && byFlag(name) {
 			faults = append(faults, fmt.Errorf("--%s is for services, and %s is none", name, o.command))
@@ -106,6 +112,9 @@ func (o *options) strayFlags() (faults []error) {
 		if slices.Contains(apartFromDatabase(), o.command) && byFlag(name) {
 			faults = append(faults, fmt.Errorf("--%s is for server, worker, all, migrate and check, not for %s", name, o.command))
 		}
+	}
+	if byFlag("health-listen") && !slices.Contains(append(servesHTTP(), "check"), o.command) {
+		faults = append(faults, fmt.Errorf("--health-listen is for server, worker, all, run and check, not for %s", o.command))
 	}
 	return faults
 }

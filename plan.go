@@ -30,7 +30,9 @@ type plan struct {
 	FixOwnership prepare.Fix    `json:"fix_ownership,omitempty"`
 	// Blueprints are copied into where they are looked for; nil: they lie there.
 	Blueprints *prepare.Mirror `json:"blueprints,omitempty"`
-	Steps      []process       `json:"steps"`
+	// Companion answers over HTTP, beside all that follows; nil: nobody does.
+	Companion *process  `json:"companion,omitempty"`
+	Steps     []process `json:"steps"`
 	// Services are started in this order and stopped in the reverse one.
 	Services []servicePlan `json:"services"`
 	// Runtime is ak-init's own directory, and Socket its socket in there, by which it is
@@ -109,6 +111,9 @@ type process struct {
 	// Environment is what it has beside, or other than, every child.
 	Environment []variable `json:"environment,omitempty"`
 
+	// bare: it has none of every child's environment, and of the groups only ownGroups.
+	bare       bool
+	ownGroups  []int
 	foreground bool
 	// whole: all of the grace period is its own.
 	whole bool
@@ -148,6 +153,10 @@ func makePlan(o options, f facts) (plan, error) {
 	}
 	if o.command == "run" {
 		err := p.planProgram(o, f)
+		p.planHTTP(o, f)
+		for _, one := range judgeHealthListen(circumstances{o, f, &p}) {
+			p.Findings = append(p.Findings, one.of("health-listen"))
+		}
 		for _, name := range o.unknown {
 			p.Findings = append(p.Findings, strayTwin(name))
 		}
@@ -170,6 +179,7 @@ func makePlan(o options, f facts) (plan, error) {
 		planIt = p.planAll
 	}
 	err := merged(tempDirErr, planIt(o, f))
+	p.planHTTP(o, f)
 	if verb, _ := f.release.Verb(o.command); !verb.Interactive { // who looks for a fault must get in
 		p.planTidying(o, f)
 		p.Findings = judge(circumstances{o, f, &p})

@@ -48,7 +48,7 @@ type scene struct {
 	t *testing.T
 	// dir is short, for sockets, and reachable by every uid.
 	dir, root, tmpdir, record, akInit string
-	address                           string
+	address, healthAddress            string
 	// env is what ak-init gets, and nothing else.
 	env []string
 	// wrap comes before ak-init, as setpriv.

@@ -188,6 +188,9 @@ func (p *plan) spec() supervise.Spec {
 		NoNewPrivileges: p.drops && p.Identity.UID != 0 && p.Command != "run",
 	}
 	s.Restart.Limit = p.Restart.Limit
+	if p.Companion != nil {
+		s.Companion = new(p.command(*p.Companion))
+	}
 	for _, step := range p.Steps {
 		s.Steps = append(s.Steps, supervise.Step{Command: p.command(step), Optional: step.Optional, Aside: step.Aside})
 	}
@@ -204,6 +207,9 @@ func longerFirst(a, b string) int { return cmp.Compare(a+"~", b+"~") }
 
 func (p *plan) command(c process) supervise.Command {
 	env := p.env
+	if c.bare {
+		env = map[string]string{}
+	}
 	if len(c.Environment) > 0 {
 		env = maps.Clone(env)
 		for _, v := range c.Environment {
@@ -216,7 +222,11 @@ func (p *plan) command(c process) supervise.Command {
 	}
 	if p.drops {
 		command.Identity = &supervise.Identity{UID: uint32(p.Identity.UID), GID: uint32(p.Identity.GID)}
-		for _, g := range p.Identity.Groups {
+		groups := p.Identity.Groups
+		if c.bare {
+			groups = c.ownGroups
+		}
+		for _, g := range groups {
 			command.Identity.Groups = append(command.Identity.Groups, uint32(g))
 		}
 	}

@@ -32,6 +32,9 @@ func show(p plan, output string, w io.Writer) error {
 	if p.Database.Left != "" {
 		row("PostgreSQL", "left to authentik", p.Database.Left)
 	}
+	if p.Companion != nil {
+		showProcess(row, *p.Companion)
+	}
 	for _, s := range p.Steps {
 		showProcess(row, s)
 	}
@@ -126,6 +129,9 @@ func showProcess(row rows, c process) {
 	}
 	if c.Aside {
 		why += ", beside what follows"
+	}
+	if c.bare {
+		why += ", beside all that follows, without their environment"
 	}
 	row(c.Name, quoted(c.Argv), why)
 	for _, v := range c.Environment {

@@ -14,8 +14,10 @@ import (
 
 // facts is what this machine is, as far as a plan depends on it.
 type facts struct {
-	self         prepare.Identity
-	identity     prepare.Identity
+	self     prepare.Identity
+	identity prepare.Identity
+	// ownGroups are the groups of identity but for docker.sock's, which is not its own.
+	ownGroups    []int
 	layout       authentik.Layout
 	release      authentik.Release
 	releaseKnown bool
@@ -49,6 +51,10 @@ type facts struct {
 	find     finder
 	// databaseProgram is ak-init-database beside ak-init, empty where it is not.
 	databaseProgram string
+	// httpProgram is ak-init-http, if it is asked for, and healthListeners are where it is to
+	// listen.
+	httpProgram     string
+	healthListeners []listener
 	// view is how authentik's files are looked at.
 	view authentik.View
 	// hung are paths that did not answer so far: what looks by view or find may meet more.
@@ -93,7 +99,7 @@ func survey(o options, unusable map[string]error, reader *prepare.Reader) (facts
 	if ofAuthentik {
 		f.settings, f.settingsFault = readSettings(o, f.layout.Root, reader.For(f.identity))
 		f.config = f.settings.Config(f.layout.Root)
-		f.databaseProgram = databaseProgram(reader)
+		f.databaseProgram = programBeside(databaseName, reader)
 	}
 	tempDirErr := f.surveyTempDirs(o, unusable, reader)
 	if ofAuthentik {
@@ -101,6 +107,7 @@ func survey(o options, unusable map[string]error, reader *prepare.Reader) (facts
 	} else {
 		tempDirErr = nil // it does without
 	}
+	f.surveyHTTP(o, reader)
 	return f, merged(identityErr, tempDirErr)
 }
 
@@ -167,6 +174,7 @@ func (f *facts) surveyIdentity(o options, reader *prepare.Reader) error {
 		if err != nil {
 			return failed("identity", exitNoPermission, err)
 		}
+		f.ownGroups = id.Groups
 		if dropsRoot && id.UID != 0 {
 			id = reader.WithGroupOf(id, socket)
 		}

@@ -1,14 +1,11 @@
 package main
 
 import (
-	"errors"
 	"net"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"ak-init/authentik"
 	"ak-init/prepare"
@@ -28,14 +25,8 @@ func (f *facts) surveyHost(o options, reader *prepare.Reader) {
 	}
 	f.listeners = listenersOf(o.command, f.config)
 	for i, l := range f.listeners {
-		if n, ok := portOf(l.address); ok && n < 1024 && f.freePorts == 0 {
-			f.freePorts, f.bindsLow = prepare.FreePorts(), prepare.BindsLow()
-		}
 		f.listeners[i].onIPv4 = f.onIPv4[authentik.Variable(l.setting)] != ""
-		f.listeners[i].err = prepare.TryAddress(l.address)
-		if errors.Is(f.listeners[i].err, unix.EADDRINUSE) && !f.running && len(f.tempDirs) > 0 {
-			f.running = runsHere(f.tempDirs[len(f.tempDirs)-1].Path, o.command)
-		}
+		f.listeners[i].err = f.tryAddress(o, l.address)
 	}
 }
 

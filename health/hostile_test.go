@@ -265,7 +265,7 @@ func FuzzQuestion(f *testing.F) {
 			t.Fatal(err)
 		}
 		_ = near.CloseWrite()
-		hear(far, os.Geteuid(), desk)
+		hear(far, []int{os.Geteuid()}, desk)
 		_ = far.Close()
 		reply, err := io.ReadAll(near)
 		if err != nil && !errors.Is(err, unix.ECONNRESET) {

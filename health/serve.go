@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -25,10 +26,10 @@ type Desk struct {
 	Status func() []byte
 }
 
-// Serve answers askers until the listener is closed. Only processes of this uid and
+// Serve answers askers until the listener is closed. Only processes of these uids and
 // root are heard (unix(7), SO_PEERCRED). A stuck asker holds up nobody but the 32nd
 // after it, and that for a second.
-func Serve(listener *net.UnixListener, uid int, desk Desk) {
+func Serve(listener *net.UnixListener, uids []int, desk Desk) {
 	room := make(chan struct{}, maxAskers)
 	for {
 		conn, err := listener.AcceptUnix()
@@ -45,13 +46,13 @@ func Serve(listener *net.UnixListener, uid int, desk Desk) {
 		go func() { // ends by askTimeout and one probe's time-out at the latest
 			defer func() { <-room }()
 			defer func() { _ = conn.Close() }()
-			hear(conn, uid, desk)
+			hear(conn, uids, desk)
 		}()
 	}
 }
 
-func hear(conn *net.UnixConn, uid int, desk Desk) {
-	if peer, err := peerUID(conn); err != nil || (peer != uid && peer != 0) {
+func hear(conn *net.UnixConn, uids []int, desk Desk) {
+	if peer, err := peerUID(conn); err != nil || peer != 0 && !slices.Contains(uids, peer) {
 		return
 	}
 	_ = conn.SetDeadline(time.Now().Add(askTimeout))

@@ -29,7 +29,7 @@ func serveAt(t *testing.T, uid int, answer func(Question) Answer) string {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		Serve(listener, uid, Desk{
+		Serve(listener, []int{uid}, Desk{
 			Answer: func(q Question) []Answer { return []Answer{answer(q)} },
 			Status: func() []byte { return []byte(`{}`) },
 		})

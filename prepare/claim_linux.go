@@ -65,6 +65,9 @@ func claim(lock *os.File, dir string) error {
 		}
 		return claimError(dir, err)
 	}
+	if err := lock.Chmod(0o700); err != nil {
+		return claimError(dir, err)
+	}
 	named, err := os.Lstat(dir)
 	if err == nil && !os.SameFile(held, named) {
 		return fs.ErrNotExist
@@ -91,6 +94,12 @@ func isClaimed(dir string) bool {
 
 func claimError(dir string, err error) error {
 	return &Error{Op: "claim", Path: dir, For: "ak-init's own", As: Self(), Err: err, Found: found(dir), Otherwise: "remove it"}
+}
+
+// LetIn lets other uids come to a socket in there, by its name. It goes by the directory that
+// is held: the path to it may be a child's to change.
+func (c *Claim) LetIn(socket string) error {
+	return errors.Join(unix.Fchmodat(int(c.lock.Fd()), socket, 0o666, 0), c.lock.Chmod(0o711))
 }
 
 // Release removes the directory, if nothing lies in it any more, and lets go of it.

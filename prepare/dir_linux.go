@@ -209,8 +209,9 @@ func give(dir *os.File, id Identity, add fs.FileMode) error {
 	return cmp.Or(dir.Chown(id.UID, id.GID), dir.Chmod(info.Mode()|add))
 }
 
-// isOwn tells whether info is a directory of uid's that nobody else may enter.
+// isOwn tells whether info is a directory of uid's whose content nobody else may see or
+// change; one that others may pass through is ([Claim.LetIn]).
 func isOwn(info fs.FileInfo, uid int) bool {
 	st, ok := info.Sys().(*syscall.Stat_t)
-	return ok && info.IsDir() && int(st.Uid) == uid && info.Mode().Perm() == 0o700
+	return ok && info.IsDir() && int(st.Uid) == uid && info.Mode().Perm()&^0o011 == 0o700
 }

@@ -22,6 +22,8 @@
 //     nobody could continue us, nothing stops. A terminal that hangs up is a stop signal.
 //   - A step that runs aside has no say: nobody waits for it, whatever becomes of it, and a
 //     stop tells it first.
+//   - A companion stands beside all of this, from before the first step until the last service
+//     is gone. It has no say either, and is started again whenever it ends.
 //   - Should we be killed, a second process, the guard, ends our children. As PID 1 the
 //     kernel does.
 //   - Idle is idle: nothing polls, no timer runs while services serve.
@@ -57,4 +59,12 @@
 // whatever still runs gets TERM, the whole tree of it, so that it can put its work away
 // before SIGKILL takes it. Only while something runs that has all of the grace period, such as
 // migrations, nothing is told then.
+//
+// # Life of a companion
+//
+//	up ──exit──▶ resting ──delay over──▶ up ──sweeping──▶ told ──▶ gone
+//
+// It is up before the state leaves idle, and what it answers may be that all else stops: at
+// four fifths of the grace period it is spared, as far as /proc tells who it is. Sweeping begins by
+// telling it.
 package supervise

@@ -275,14 +275,14 @@ func (s *system) tree() ([]relative, error) {
 	return slices.DeleteFunc(tree, func(r relative) bool { return r.pid == s.guard.pid }), nil
 }
 
-func (s *system) sendTree(sig syscall.Signal) int {
+func (s *system) sendTree(sig syscall.Signal, spare int) int {
 	tree, err := s.tree()
 	if err != nil || len(tree) == 0 { // wait4 says that there is somebody
 		return s.sendBlind(sig)
 	}
 	n := 0
 	for _, p := range tree {
-		if !p.zombie && !s.told[sig][p.process] && s.tell(p.process, sig) {
+		if p.pid != spare && !p.zombie && !s.told[sig][p.process] && s.tell(p.process, sig) {
 			n++
 		}
 	}

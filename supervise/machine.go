@@ -58,7 +58,8 @@ type machine struct {
 	stepPID  int
 	services []service
 	// asides are the steps that run beside, by pid.
-	asides map[int]Command
+	asides    map[int]Command
+	companion companion
 	// code is the exit code when done: of the services' ends for good, the first that is
 	// not 0.
 	code int
@@ -117,7 +118,7 @@ func (m *machine) begin() []order {
 	if m.state != idle {
 		return nil // stopped before it began
 	}
-	return m.startNext()
+	return append(m.startCompanion(), m.startNext()...)
 }
 
 // inStep tells a step from the services.
@@ -139,8 +140,11 @@ func (m *machine) startNext() []order {
 }
 
 func (m *machine) started(who, pid int) []order {
-	if who == theStep {
+	switch who {
+	case theStep:
 		return m.startedStep(m.spec.Steps[m.step], pid)
+	case theCompanion:
+		return m.startedCompanion(pid)
 	}
 	s := &m.services[who]
 	s.life, s.pid = up, pid
@@ -149,7 +153,10 @@ func (m *machine) started(who, pid int) []order {
 }
 
 func (m *machine) failed(who int, err error) []order {
-	if who == theStep {
+	switch who {
+	case theCompanion:
+		return append([]order{emit{StartFailed{*m.spec.Companion, err}}}, m.restCompanion(0)...)
+	case theStep:
 		m.code = startFailure(err)
 		return append([]order{emit{StartFailed{m.spec.Steps[m.step].Command, err}}}, m.afterStep()...)
 	}
@@ -171,6 +178,9 @@ func (m *machine) exited(in exited) []order {
 		m.code = ExitCode(in.status)
 		event.Command, event.Code, event.Step = m.spec.Steps[m.step].Command, m.code, true
 		return append([]order{emit{event}}, m.afterStep()...)
+	}
+	if in.pid == m.companion.pid {
+		return m.endedCompanion(event)
 	}
 	if aside, ok := m.asides[in.pid]; ok {
 		delete(m.asides, in.pid)
@@ -212,6 +222,9 @@ func (m *machine) rest(who, code int, uptime time.Duration) []order {
 
 // again starts a service whose pause is over.
 func (m *machine) again(who int) []order {
+	if who == theCompanion {
+		return m.startCompanion()
+	}
 	s := &m.services[who]
 	if s.life != resting || m.state != serving {
 		return nil
@@ -259,7 +272,11 @@ func startFailure(err error) int {
 
 // children are all that ak-init started and that live.
 func (m *machine) children() []int {
-	return append(m.running(), slices.Sorted(maps.Keys(m.asides))...)
+	pids := append(m.running(), slices.Sorted(maps.Keys(m.asides))...)
+	if m.companion.pid != 0 {
+		pids = append(pids, m.companion.pid)
+	}
+	return pids
 }
 
 // running are those that the end is waited for.

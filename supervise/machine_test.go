@@ -33,7 +33,11 @@ func words(orders []order) []string {
 		case resume:
 			out = append(out, fmt.Sprintf("resume %v", o.pids))
 		case sendTree:
-			out = append(out, fmt.Sprintf("tree %d", o.sig))
+			if line := fmt.Sprintf("tree %d", o.sig); o.spare == 0 {
+				out = append(out, line)
+			} else {
+				out = append(out, fmt.Sprintf("%s but %d", line, o.spare))
+			}
 		case drain:
 			out = append(out, fmt.Sprintf("drain %d %s", o.main, o.word))
 		case setTimer:
@@ -49,7 +53,9 @@ func timerWords(o setTimer) string {
 	name := map[timerKind]string{
 		delayOver: "delay", graceNearlyOver: "nearly", graceOver: "grace", killOver: "kill", turnOver: "turn", restOver: "rest", nudgeDue: "nudge",
 	}[o.timer.kind]
-	if o.timer.kind >= turnOver {
+	if o.timer.who == theCompanion {
+		name += " companion"
+	} else if o.timer.kind >= turnOver {
 		name += fmt.Sprint(o.timer.who)
 	}
 	return fmt.Sprintf("%s %s", name, o.after)
@@ -84,6 +90,9 @@ func bootstrap(optional bool) []Step {
 func besides() []Step {
 	return []Step{{Command: Command{Name: "watch"}, Aside: true}, {Command: Command{Name: "migrate", Whole: true}}}
 }
+
+// answerer is a companion.
+func answerer() *Command { return &Command{Name: "answerer"} }
 
 func TestMachine(t *testing.T) {
 	type move struct {
@@ -549,6 +558,99 @@ func TestMachine(t *testing.T) {
 			},
 			state: killing,
 		},
+		{
+			name: "a companion comes before the first step, and is no child that signals are for",
+			spec: Spec{Companion: answerer(), Steps: bootstrap(false), Services: alone("")},
+			moves: []move{
+				{begun{}, []string{"start answerer", "start bootstrap"}},
+				{started{theCompanion, 5}, []string{"emit supervise.Started"}},
+				{started{theStep, 6}, []string{"emit supervise.Started"}},
+				{signalled{hup}, []string{"emit supervise.Unheard"}},
+				{exited{pid: 6}, []string{"emit supervise.Exited", "start server"}},
+				{started{0, 7}, []string{"emit supervise.Started"}},
+				{signalled{hup}, []string{"send 1 7", "emit supervise.Forwarded"}},
+				{signalled{syscall.SIGTSTP}, []string{"suspend [7 5] 0"}},
+				{signalled{syscall.SIGCONT}, []string{"resume [7 5]"}},
+			},
+			state: serving,
+		},
+		{
+			name: "a companion is told to end when all else is gone, and spared until then",
+			spec: Spec{Companion: answerer(), Services: alone(""), Grace: 10 * time.Second, Group: true},
+			moves: []move{
+				{begun{}, []string{"start answerer", "start server"}},
+				{started{theCompanion, 5}, []string{"emit supervise.Started"}},
+				{started{0, 7}, []string{"emit supervise.Started"}},
+				{signalled{term}, []string{"emit supervise.StopBegun", "nearly 8s", "grace 10s", "send 15 -7", "emit supervise.StopSent"}},
+				{expired{timer{kind: graceNearlyOver}}, []string{"tree 15 but 5"}},
+				{exited{pid: 7, status: withCode(3)}, []string{"emit supervise.Exited", "send 15 5"}},
+				{settled{false}, []string{"tree 15"}},
+				{exited{pid: 5, status: withCode(9)}, []string{"emit supervise.Exited"}},
+				{settled{true}, nil},
+			},
+			state: done, code: 3,
+		},
+		{
+			name: "a companion that ends is started again, later each time, and at once forgotten behind the end",
+			spec: Spec{Companion: answerer(), Services: alone(""), Grace: 10 * time.Second},
+			moves: []move{
+				{begun{}, []string{"start answerer", "start server"}},
+				{started{theCompanion, 5}, []string{"emit supervise.Started"}},
+				{started{0, 7}, []string{"emit supervise.Started"}},
+				{exited{pid: 5, status: withCode(69)}, []string{"emit supervise.Exited", "emit supervise.RestartScheduled", "rest companion 250ms"}},
+				{expired{timer{restOver, theCompanion}}, []string{"start answerer"}},
+				{failed{theCompanion, syscall.ENOENT}, []string{"emit supervise.StartFailed", "emit supervise.RestartScheduled", "rest companion 500ms"}},
+				{signalled{term}, []string{"emit supervise.StopBegun", "nearly 8s", "grace 10s", "send 15 7", "emit supervise.StopSent"}},
+				{expired{timer{restOver, theCompanion}}, []string{"start answerer"}},
+				{started{theCompanion, 8}, []string{"emit supervise.Started"}},
+				{exited{pid: 8, status: bySignal(kill)}, []string{"emit supervise.Exited", "emit supervise.RestartScheduled", "rest companion 1s"}},
+				{exited{pid: 7}, []string{"emit supervise.Exited"}},
+				{expired{timer{restOver, theCompanion}}, nil},
+				{settled{true}, nil},
+			},
+			state: done,
+		},
+		{
+			name: "a companion behind a healthy minute comes back as soon as at first",
+			spec: Spec{Companion: answerer(), Services: alone("")},
+			moves: []move{
+				{begun{}, []string{"start answerer", "start server"}},
+				{started{theCompanion, 5}, []string{"emit supervise.Started"}},
+				{started{0, 7}, []string{"emit supervise.Started"}},
+				{exited{pid: 5}, []string{"emit supervise.Exited", "emit supervise.RestartScheduled", "rest companion 250ms"}},
+				{expired{timer{restOver, theCompanion}}, []string{"start answerer"}},
+				{started{theCompanion, 8}, []string{"emit supervise.Started"}},
+				{exited{pid: 8, uptime: time.Minute}, []string{"emit supervise.Exited", "emit supervise.RestartScheduled", "rest companion 250ms"}},
+			},
+			state: serving,
+		},
+		{
+			name: "a failed step ends the companion as well, with the step's code",
+			spec: Spec{Companion: answerer(), Steps: bootstrap(false), Services: alone(""), Grace: time.Second},
+			moves: []move{
+				{begun{}, []string{"start answerer", "start bootstrap"}},
+				{started{theCompanion, 5}, []string{"emit supervise.Started"}},
+				{started{theStep, 6}, []string{"emit supervise.Started"}},
+				{exited{pid: 6, status: withCode(69)}, []string{"emit supervise.Exited", "send 15 5", "grace 1s"}},
+				{exited{pid: 5}, []string{"emit supervise.Exited"}},
+				{settled{true}, nil},
+			},
+			state: done, code: 69,
+		},
+		{
+			name: "a deaf companion is killed at the end of the grace period, and its end is not the run's",
+			spec: Spec{Companion: answerer(), Services: alone(""), Grace: time.Second},
+			moves: []move{
+				{begun{}, []string{"start answerer", "start server"}},
+				{started{theCompanion, 5}, []string{"emit supervise.Started"}},
+				{started{0, 7}, []string{"emit supervise.Started"}},
+				{exited{pid: 7}, []string{"emit supervise.Exited", "send 15 5", "grace 1s"}},
+				{expired{timer{kind: graceOver}}, []string{"tree 9", "kill 2s"}},
+				{exited{pid: 5, status: bySignal(kill)}, []string{"emit supervise.Exited"}},
+				{settled{true}, nil},
+			},
+			state: done, code: 0,
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -578,8 +680,8 @@ func TestExitCodeOfEveryStatus(t *testing.T) {
 	}
 }
 
-// FuzzMachine holds for any order of things: nothing is started after a stop was asked
-// for, nothing is signalled that does not run, a stop does not wait for what does not run,
+// FuzzMachine holds for any order of things: nothing but the companion is started after a
+// stop was asked for, and that not once all else is gone; nothing is signalled that does not run, a stop does not wait for what does not run,
 // and once everything is gone the run ends.
 func FuzzMachine(f *testing.F) {
 	f.Add([]byte{0, 2, 4, 3})
@@ -588,7 +690,7 @@ func FuzzMachine(f *testing.F) {
 	f.Add([]byte{0, 2, 2, 10, 2, 10, 4, 2, 3})
 	f.Fuzz(func(t *testing.T, moves []byte) {
 		p := &puppet{t: t, m: newMachine(Spec{
-			Steps: append(besides(), bootstrap(true)...), Services: both(), Grace: time.Second, StopDelay: time.Millisecond,
+			Companion: answerer(), Steps: append(besides(), bootstrap(true)...), Services: both(), Grace: time.Second, StopDelay: time.Millisecond,
 			Restart: Restart{Policy: OnFailure, Limit: 3, Soon: time.Second, First: time.Second, Max: time.Minute},
 		}, func() float64 { return 0 })}
 		p.feed(begun{})
@@ -610,7 +712,7 @@ func FuzzMachine(f *testing.F) {
 			case 6:
 				p.feed(drained{which % 2, which > 7})
 			default:
-				p.feed(expired{timer{timerKind(b % 7), which % 2}})
+				p.feed(expired{timer{timerKind(b % 7), []int{0, 1, theCompanion}[which%3]}})
 			}
 		}
 		p.feed(signalled{term})
@@ -637,11 +739,14 @@ func (p *puppet) feed(in input) {
 	if f, ok := in.(failed); ok && (p.m.inStep() || p.m.state != serving || p.m.services[f.who].pid != 0) {
 		return // nobody tried to start it
 	}
+	if e, ok := in.(expired); ok && e.timer.who == theCompanion && (e.timer.kind != restOver || p.m.companion.pid != 0) {
+		return // nobody set it
+	}
 	wasAsked := p.m.asked != 0
 	for _, o := range p.m.feed(in) {
 		switch o := o.(type) {
 		case start:
-			if wasAsked {
+			if wasAsked && o.who != theCompanion || p.m.state >= sweeping {
 				p.t.Fatalf("started after a stop by %T", in)
 			}
 			p.next++
@@ -653,9 +758,14 @@ func (p *puppet) feed(in input) {
 			}
 		}
 	}
-	if p.m.graceSet && p.m.state < sweeping && len(p.alive) == 0 {
+	if p.m.graceSet && p.m.state < sweeping && len(p.others()) == 0 {
 		p.t.Fatalf("nothing runs, and the stop waits after %T", in)
 	}
+}
+
+// others are all that live but the companion.
+func (p *puppet) others() []int {
+	return slices.DeleteFunc(slices.Clone(p.alive), func(pid int) bool { return pid == p.m.companion.pid })
 }
 
 func (p *puppet) exit(which int, status syscall.WaitStatus) {

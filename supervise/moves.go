@@ -30,6 +30,9 @@ const killWait = 2 * time.Second
 // theStep stands for the running step where services are counted from 0.
 const theStep = -1
 
+// theCompanion stands for it in the same place.
+const theCompanion = -2
+
 // input is what can happen to a run.
 type input interface{ input() }
 
@@ -92,11 +95,12 @@ type (
 		sig   syscall.Signal
 		group bool
 	}
-	// sendTree goes to every descendant that has not had this signal yet; told
-	// makes the event, nil none.
+	// sendTree goes to every descendant that has not had this signal yet, but for the one
+	// to be spared, 0 for none; told makes the event, nil none.
 	sendTree struct {
-		sig  syscall.Signal
-		told func(n int) Event
+		sig   syscall.Signal
+		told  func(n int) Event
+		spare int
 	}
 	// sendLeft goes to what is left of the process group of a child that has ended.
 	sendLeft struct {

@@ -19,9 +19,9 @@ type kernel interface {
 	reap() (in input, childless bool)
 	// send signals a child that has not been reaped, or its process group.
 	send(pid int, sig syscall.Signal, group bool)
-	// sendTree signals every descendant that has not had this signal, and gives
-	// how many that were.
-	sendTree(sig syscall.Signal) int
+	// sendTree signals every descendant that has not had this signal, but for the pid to be
+	// spared, and gives how many that were.
+	sendTree(sig syscall.Signal, spare int) int
 	// sendLeft signals what is left of a process group of ours.
 	sendLeft(group int, sig syscall.Signal)
 	// drain sends TERM to the helpers of main whose command line holds word, and which have
@@ -60,9 +60,9 @@ func run(spec Spec, k kernel, caught *Signals, event func(Event)) int {
 		machine: newMachine(spec, rand.Float64),
 		kernel:  k,
 		event:   event,
-		// A place for each timer, each drain and a late hang-up that can be under way: nobody
-		// ever waits to post.
-		posted: make(chan input, int(killOver)+2+4*len(spec.Services)),
+		// A place for each timer, the companion's among them, each drain and a late hang-up that
+		// can be under way: nobody ever waits to post.
+		posted: make(chan input, int(killOver)+3+4*len(spec.Services)),
 	}
 	// A signal that came before this line is heard before anything is started.
 	for len(caught.stop) > 0 {
@@ -176,7 +176,7 @@ func (r *runner) carryOut(o order) {
 	case send:
 		r.kernel.send(o.pid, o.sig, o.group)
 	case sendTree:
-		n := r.kernel.sendTree(o.sig)
+		n := r.kernel.sendTree(o.sig, o.spare)
 		if o.told != nil {
 			r.event(o.told(n))
 		}

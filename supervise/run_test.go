@@ -79,7 +79,7 @@ func (k *fakeKernel) send(pid int, sig syscall.Signal, _ bool) {
 	}
 }
 
-func (k *fakeKernel) sendTree(sig syscall.Signal) int {
+func (k *fakeKernel) sendTree(sig syscall.Signal, _ int) int {
 	if len(k.alive) == 0 {
 		return 0
 	}

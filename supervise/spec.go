@@ -12,6 +12,10 @@ type Spec struct {
 	// Services are started in this order and stopped in the reverse of it. Once one has
 	// ended for good the others are stopped.
 	Services []Service
+	// Companion stands beside all of it: it is started first, again whenever it has ended,
+	// and told to end last, when steps and services are gone. Nobody waits for it, no signal
+	// is handed on to it, and what becomes of it has no consequence. Nil: there is none.
+	Companion *Command
 	// Grace is the time from the first stop signal to SIGKILL.
 	Grace time.Duration
 	// StopDelay is how long the services go on serving after the first stop

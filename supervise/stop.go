@@ -185,7 +185,7 @@ func (m *machine) graceNearlyOver() []order {
 			s.life = told
 		}
 	}
-	return []order{sendTree{syscall.SIGTERM, func(n int) Event { return GraceNearlyOver{n} }}}
+	return []order{sendTree{syscall.SIGTERM, func(n int) Event { return GraceNearlyOver{n} }, m.companion.pid}}
 }
 
 func (m *machine) giveUp() []order {
@@ -199,15 +199,16 @@ func (m *machine) giveUp() []order {
 	return []order{emit{GaveUp{}}}
 }
 
-// sweep ends what the children left behind, within the grace period. Whether there is
+// sweep ends the companion and what the children left behind, within the grace period. Whether there is
 // anything is known once all the dead are reaped: settled says so.
 func (m *machine) sweep() []order {
 	m.state = sweeping
+	orders := m.tellCompanion()
 	if m.graceSet {
-		return nil
+		return orders
 	}
 	m.graceSet = true
-	return []order{setTimer{timer{kind: graceOver}, m.spec.Grace}}
+	return append(orders, setTimer{timer{kind: graceOver}, m.spec.Grace})
 }
 
 func (m *machine) settled(childless bool) []order {
@@ -219,11 +220,11 @@ func (m *machine) settled(childless bool) []order {
 		return nil
 	case m.state == sweeping && !m.swept:
 		m.swept = true
-		return []order{sendTree{syscall.SIGTERM, func(n int) Event { return Swept{n} }}}
+		return []order{sendTree{sig: syscall.SIGTERM, told: func(n int) Event { return Swept{n} }}}
 	case m.state == sweeping:
-		return []order{sendTree{syscall.SIGTERM, nil}} // forked since the last look
+		return []order{sendTree{sig: syscall.SIGTERM}} // forked since the last look
 	default:
-		return []order{sendTree{syscall.SIGKILL, nil}}
+		return []order{sendTree{sig: syscall.SIGKILL}}
 	}
 }
 
@@ -233,7 +234,7 @@ func (m *machine) kill(why string) []order {
 	}
 	m.state = killing
 	return []order{
-		sendTree{syscall.SIGKILL, func(n int) Event { return Killed{why, n} }},
+		sendTree{sig: syscall.SIGKILL, told: func(n int) Event { return Killed{why, n} }},
 		setTimer{timer{kind: killOver}, killWait},
 	}
 }
