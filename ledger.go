@@ -22,6 +22,10 @@ type status struct {
 	UptimeSeconds float64         `json:"uptime_seconds"`
 	OrphansReaped int             `json:"orphans_reaped"`
 	Services      []serviceStatus `json:"services"`
+	// Timeline is what the start took its time for, and every restart and outage since;
+	// TimelineLeftOut counts what is no longer in there.
+	Timeline        []span `json:"timeline"`
+	TimelineLeftOut int    `json:"timeline_left_out,omitempty"`
 }
 
 type serviceStatus struct {
@@ -52,6 +56,7 @@ type exitStatus struct {
 type ledger struct {
 	command string
 	begun   time.Time
+	course  *course
 
 	mu       sync.Mutex
 	orphans  int
@@ -69,10 +74,10 @@ type account struct {
 	lastExit *exitStatus
 }
 
-func newLedger(p plan, begun time.Time, turned func(health.Change)) *ledger {
-	l := &ledger{command: p.Command, begun: begun}
+func newLedger(p plan, c *course) *ledger {
+	l := &ledger{command: p.Command, begun: c.begun, course: c}
 	for _, s := range p.Services {
-		l.services = append(l.services, &account{name: s.Name, monitor: health.NewMonitor(s.Name, s.probes(), turned)})
+		l.services = append(l.services, &account{name: s.Name, monitor: health.NewMonitor(s.Name, s.probes(), c.turned)})
 	}
 	return l
 }
@@ -185,6 +190,7 @@ func (l *ledger) status() []byte {
 		s.Services = append(s.Services, one)
 	}
 	l.mu.Unlock()
+	s.Timeline, s.TimelineLeftOut = l.course.spans()
 	usage := supervise.UsageOf(pids)
 	for i := range s.Services {
 		one := &s.Services[i]

@@ -28,7 +28,7 @@ type options struct {
 	grace, stopDelay                 time.Duration
 	logFormat, logLevel, output      string
 	dryRun, strict, signalGroup      bool
-	warnOnReap, watch                bool
+	warnOnReap, watch, timeline      bool
 	rewrite                          map[syscall.Signal]syscall.Signal
 	restart                          string
 	restartLimit                     int
@@ -95,8 +95,9 @@ func flagSet(o *options) *pflag.FlagSet {
 	fs.StringVar(&o.logFormat, "log-format", "auto", "`auto|json|console`: console on a terminal, else JSON")
 	fs.StringVar(&o.logLevel, "log-level", "info", "ak-init's own lines: `debug|info|warning|error` (warning for run, bash and manage)")
 	fs.BoolVar(&o.dryRun, "dry-run", false, "print the plan, change nothing, start nothing")
-	fs.StringVar(&o.output, "output", "text", "the plan or the status as `text|json`")
+	fs.StringVar(&o.output, "output", "text", "the plan or the status as `text|json`, a timeline as svg too")
 	fs.BoolVar(&o.watch, "watch", false, "status: draw it again every two seconds")
+	fs.BoolVar(&o.timeline, "timeline", false, "status: draw how long each part of the start took, and later restarts and outages")
 	fs.BoolVar(&o.strict, "strict", false, "a warning before start is an error")
 	for _, q := range []health.Question{health.Live, health.Ready, health.Started} {
 		fs.BoolFunc(string(q), questionHelp(q), func(value string) error {

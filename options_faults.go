@@ -74,6 +74,12 @@ func (o *options) strayFlags() (faults []error) {
 	} else if byFlag(string(o.question)) {
 		faults = append(faults, fmt.Errorf("--%s is a question for healthcheck, not for %s", o.question, o.command))
 	}
+	if o.command != "status" && byFlag("timeline") {
+		faults = append(faults, errors.New("--timeline is for status"))
+	}
+	if o.output == "svg" && (o.command != "status" || !o.timeline || o.watch) {
+		faults = append(faults, fmt.Errorf("%s svg is one picture, for status --timeline", o.origin("output")))
+	}
 	if o.command != "status" && byFlag("watch") {
 		hint := ""
 		if o.command == "worker" { // dramatiq has a flag of that name
@@ -110,7 +116,7 @@ func (o *options) flagFaults() (faults []error) {
 	}
 	oneOf("log-format", o.logFormat, "auto", "json", "console")
 	oneOf("log-level", o.logLevel, "debug", "info", "warning", "error")
-	oneOf("output", o.output, "text", "json")
+	oneOf("output", o.output, "text", "json", "svg")
 	oneOf("fix-ownership", o.fixOwnership, string(prepare.FixNever), string(prepare.FixWrong), string(prepare.FixAlways))
 	oneOf("restart", o.restart, string(supervise.Never), string(supervise.OnFailure), string(supervise.Always))
 	oneOf("migrate", o.migrate, migrateAuto, migrateBefore, migrateNever)
