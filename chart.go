@@ -158,7 +158,8 @@ const (
 	markRoom = 10 // columns between two marks
 )
 
-func (e episode) draw(w io.Writer, width int) {
+// draw writes the rows and the axis below them.
+func (e episode) draw(w *strings.Builder, width int) {
 	labels, times := 0, 0
 	for _, s := range e.spans {
 		labels, times = max(labels, len(s.label())), max(times, utf8.RuneCountInString(s.lasting()))
@@ -169,9 +170,9 @@ func (e episode) draw(w io.Writer, width int) {
 		if fate := s.fate(); fate != "" {
 			line = withFate(line, fate, width)
 		}
-		fmt.Fprintln(w, line)
+		_, _ = fmt.Fprintln(w, line)
 	}
-	fmt.Fprintf(w, "  %*s %s\n", labels+times+1, "", e.axis(room))
+	_, _ = fmt.Fprintf(w, "  %*s %s\n", labels+times+1, "", e.axis(room))
 }
 
 // axis has a mark at each bar, its time behind it, or before it where there is no room behind.

@@ -65,16 +65,14 @@ text { font: 13px system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-seri
 
 // colour is a span's class in the style.
 func (s span) colour() string {
-	switch health.Phase(s.Phase) {
-	case health.Preparing, health.Migrating, health.Starting, health.Degraded, health.Resting, health.Stopping:
+	switch phase := health.Phase(s.Phase); phase {
+	case health.Preparing, health.Migrating, health.Starting, health.Degraded, health.Resting, health.Stopping, "bootstrap":
 		return s.Phase
 	case health.Waiting:
 		return "waiting"
+	default:
+		return "other"
 	}
-	if s.Phase == "bootstrap" {
-		return s.Phase
-	}
-	return "other"
 }
 
 // escaped is text that is none of XML's markup, and holds nothing that XML cannot.
@@ -96,11 +94,11 @@ type picture struct {
 
 // text writes a line at x; y is its middle.
 func (p *picture) text(class string, x float64, y int, text string) {
-	fmt.Fprintf(p, "<text class=%q x=\"%.1f\" y=\"%d\" dy=\"0.35em\">%s</text>\n", class, x, y, escaped(text))
+	_, _ = fmt.Fprintf(p, "<text class=%q x=\"%.1f\" y=\"%d\" dy=\"0.35em\">%s</text>\n", class, x, y, escaped(text))
 }
 
 func (p *picture) line(class string, x1 float64, y1 int, x2 float64, y2 int) {
-	fmt.Fprintf(p, "<line class=%q x1=\"%.1f\" y1=\"%d\" x2=\"%.1f\" y2=\"%d\"/>\n", class, x1, y1, x2, y2)
+	_, _ = fmt.Fprintf(p, "<line class=%q x1=\"%.1f\" y1=\"%d\" x2=\"%.1f\" y2=\"%d\"/>\n", class, x1, y1, x2, y2)
 }
 
 // drawSVG draws every ak-init's episodes, one below the other.
@@ -194,7 +192,7 @@ func (p *picture) bar(e episode, s span) {
 		class += " lasts"
 	}
 	p.text("label", barsLeft-14, middle, s.label())
-	fmt.Fprintf(p, "<rect class=%q x=\"%.1f\" y=\"%d\" width=\"%.1f\" height=\"%d\" rx=\"%.1f\"><title>%s</title></rect>\n",
+	_, _ = fmt.Fprintf(p, "<rect class=%q x=\"%.1f\" y=\"%d\" width=\"%.1f\" height=\"%d\" rx=\"%.1f\"><title>%s</title></rect>\n",
 		class, left, middle-barHeight/2, right-left, barHeight, min(3, (right-left)/2), escaped(s.story()))
 	p.y += rowHeight
 	behind, before := beside(left, right, s.caption())

@@ -74,12 +74,6 @@ func (o *options) strayFlags() (faults []error) {
 	} else if byFlag(string(o.question)) {
 		faults = append(faults, fmt.Errorf("--%s is a question for healthcheck, not for %s", o.question, o.command))
 	}
-	if o.command != "status" && byFlag("timeline") {
-		faults = append(faults, errors.New("--timeline is for status"))
-	}
-	if o.output == "svg" && (o.command != "status" || !o.timeline || o.watch) {
-		faults = append(faults, fmt.Errorf("%s svg is one picture, for status --timeline", o.origin("output")))
-	}
 	if o.command != "status" && byFlag("watch") {
 		hint := ""
 		if o.command == "worker" { // dramatiq has a flag of that name
@@ -96,6 +90,17 @@ func (o *options) strayFlags() (faults []error) {
 		if slices.Contains(apartFromDatabase(), o.command) && byFlag(name) {
 			faults = append(faults, fmt.Errorf("--%s is for server, worker, all, migrate and check, not for %s", name, o.command))
 		}
+	}
+	return append(faults, o.pictureFaults()...)
+}
+
+// pictureFaults are about what is drawn: only a status is, and as SVG only once.
+func (o *options) pictureFaults() (faults []error) {
+	if o.command != "status" && o.given["timeline"] == "--timeline" {
+		faults = append(faults, errors.New("--timeline is for status"))
+	}
+	if o.output == "svg" && (o.command != "status" || !o.timeline || o.watch) {
+		faults = append(faults, fmt.Errorf("%s svg is one picture, for status --timeline", o.origin("output")))
 	}
 	return faults
 }

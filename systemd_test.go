@@ -237,3 +237,21 @@ func TestAStartIsReported(t *testing.T) {
 	}
 	r.stop()
 }
+
+// TestUnitIsWhatSystemdTakes lets systemd look at the unit, for each service.
+func TestUnitIsWhatSystemdTakes(t *testing.T) {
+	t.Parallel()
+	analyze, err := exec.LookPath("systemd-analyze")
+	need(t, "systemd", err == nil, "no systemd-analyze")
+	s := newScene(t)
+	unit, err := os.ReadFile("contrib/systemd/authentik@.service")
+	s.must(err)
+	text := strings.Replace(string(unit), "/usr/local/bin/ak-init", s.akInit, 1) // which has to be there
+	s.must(os.WriteFile(s.dir+"/authentik@.service", []byte(text), 0o600))
+	for _, service := range []string{"server", "worker"} {
+		out, err := exec.CommandContext(t.Context(), analyze, "verify", s.dir+"/authentik@"+service+".service").CombinedOutput()
+		if err != nil || strings.Contains(string(out), "authentik@") {
+			t.Errorf("%s: %v\n%s", service, err, out)
+		}
+	}
+}
