@@ -6,6 +6,7 @@ import (
 
 	"ak-init/health"
 	"ak-init/logs"
+	"ak-init/supervise"
 )
 
 // Health is probed when somebody asks, and nobody may: while services start, and only then,
@@ -27,6 +28,7 @@ func (c *course) watch() {
 		c.watched = pause > 0
 		c.mu.Unlock()
 		if pause == 0 {
+			supervise.LetGo() // of what asking has read
 			return
 		}
 		timer := time.NewTimer(pause)

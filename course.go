@@ -56,14 +56,17 @@ func (c *course) event(e supervise.Event) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	stopped := c.timeline.stopping()
 	c.timeline.event(e, c.phases, time.Now())
 	if s, ok := e.(supervise.Started); ok && s.Step && s.Command.Path == c.quiet {
 		c.timeline.open("").quiet = true
 	}
-	if _, stop := e.(supervise.StopBegun); stop {
+	if !stopped && c.timeline.stopping() {
 		c.manager.say(notify.Stopping)
 	}
-	c.manager.state(c.timeline.text(), c.timeline.patience())
+	if _, end := e.(supervise.Exited); !end { // what comes of it is told next
+		c.manager.state(c.timeline.text(), c.timeline.patience())
+	}
 	if !c.watched && c.timeline.nextLook(time.Now()) > 0 {
 		c.watched = true
 		go c.watch() // ends when nothing starts any more

@@ -64,6 +64,7 @@ func (f *followed) happens(e supervise.Event) {
 // lines are what has been logged, as "EVENT ROLE FOR REASON" or "ready TOTAL".
 func (f *followed) lines(t *testing.T) (all []string) {
 	t.Helper()
+	synctest.Wait()
 	f.log.Close()
 	_ = f.written.Close()
 	for lines := bufio.NewScanner(f.read); lines.Scan(); {

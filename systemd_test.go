@@ -135,6 +135,27 @@ func TestServiceManagerIsTold(t *testing.T) {
 	}
 }
 
+// Nothing is well when what ran has ended.
+func TestServiceManagerIsNotToldThatAnEndIsWell(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	m := s.serviceManager(s.dir + "/notify")
+	s.env = append(s.env, "NOTIFY_SOCKET="+s.dir+"/notify", "STANDIN_MIGRATE_EXIT=3")
+	r := s.start("server", "--migrate", "before")
+	m.main = r.Process.Pid
+	m.await("STATUS=migrating")
+	if code := r.exitCode(); code != 3 {
+		t.Errorf("exit code %d", code)
+	}
+	for m.next(time.Millisecond) != nil { // what was sent before the end
+	}
+	for _, line := range []string{"STATUS=ready", notify.Ready} {
+		if m.has(line) {
+			t.Errorf("heard %q", m.heard)
+		}
+	}
+}
+
 func TestAnotherProcessesWatchdogIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)

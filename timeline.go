@@ -122,7 +122,15 @@ func (t *timeline) event(e supervise.Event, phases map[string]string, now time.T
 			t.turn(name, string(health.Stopping), now)
 		}
 		t.turn("", string(health.Stopping), now)
+	case supervise.Swept: // the last one has ended by itself
+		t.turn("", string(health.Stopping), now)
 	}
+}
+
+// stopping tells whether a stop is under way.
+func (t *timeline) stopping() bool {
+	s := t.open("")
+	return s != nil && s.Phase == string(health.Stopping)
 }
 
 // turned takes note of how a service was found. One that has not been ready yet goes on

@@ -131,6 +131,12 @@ func TestTimeline(t *testing.T) {
 			"not ready after 4s: preparing 1s, server starting 3s",
 		},
 		{
+			"a service that ends by itself, and leaves some behind", server,
+			[]told{{1, up("server")}, {2, turns("server", health.BecameReady, "")}, {6, down("server")}, {6, supervise.Swept{}}},
+			"preparing 0-1 , server starting 1-2 ready, stopping 6-",
+			"ready after 2s: preparing 1s, server starting 1s",
+		},
+		{
 			"a program of which nothing is known", map[string]string{"sleep": phaseRunning},
 			[]told{{1, up("sleep")}, {4, down("sleep")}, {4, rests("sleep")}, {5, up("sleep")}, {6, turns("sleep", health.BecameReady, "")}},
 			"preparing 0-1 , sleep resting 4-5 running", "not ready after 1s: preparing 1s",
