@@ -114,7 +114,9 @@ func markText(d time.Duration) string {
 // boot is one line about the start, empty where there is nothing to say.
 func (s status) boot() string {
 	b := s.started()
-	lasts := slices.ContainsFunc(s.Timeline, func(one span) bool { return one.underWay() })
+	lasts := slices.ContainsFunc(s.Timeline, func(one span) bool {
+		return one.underWay() && (one.Service == "" || one.Phase == string(health.Starting))
+	})
 	if !b.done && !lasts {
 		return ""
 	}

@@ -154,6 +154,34 @@ func TestPictureHasABarForEachSpan(t *testing.T) {
 	}
 }
 
+func TestStatusSaysHowFarAStartIs(t *testing.T) {
+	now := time.Now()
+	done := span{Phase: "preparing", Begin: now, End: now.Add(time.Second), Seconds: 1}
+	lasts := func(phase, service string) span {
+		return span{Phase: phase, Service: service, Begin: now.Add(time.Second), Seconds: 2}
+	}
+	ready := lasts("starting", "server")
+	ready.End, ready.Next = now.Add(3*time.Second), "ready"
+	for name, tt := range map[string]struct {
+		service string
+		spans   []span
+		want    string
+	}{
+		"a step":                  {"server", []span{done, lasts("migrating", "")}, "not ready after 3s: preparing 1s, migrating 2s"},
+		"a service":               {"server", []span{done, lasts("starting", "server")}, "not ready after 3s: preparing 1s, server starting 2s"},
+		"ready":                   {"server", []span{done, ready}, "ready after 3s: preparing 1s, server starting 2s"},
+		"an outage":               {"server", []span{done, ready, lasts("degraded", "server")}, "ready after 3s: preparing 1s, server starting 2s"},
+		"migrations alone":        {"migrate", []span{done, lasts("migrating", "migrate")}, ""},
+		"a program":               {"sleep", []span{done}, ""},
+		"an ak-init without such": {"server", nil, ""},
+	} {
+		s := status{Services: []serviceStatus{{Name: tt.service}}, Timeline: tt.spans}
+		if got := s.boot(); got != tt.want {
+			t.Errorf("%s: %q, want %q", name, got, tt.want)
+		}
+	}
+}
+
 func TestMarksReadWell(t *testing.T) {
 	for total, want := range map[time.Duration]string{
 		0: "0s", 800 * time.Millisecond: "0s 200ms 400ms 600ms 800ms", 12 * time.Second: "0s 5s 10s",
