@@ -259,6 +259,24 @@ func TestAStartIsReported(t *testing.T) {
 	r.stop()
 }
 
+// After a restart ak-init asks again, though nobody else does; the line about the start comes
+// once.
+func TestARestartIsFollowed(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	r := s.start("server", "--restart", "always")
+	ready := func(n int) func() bool {
+		return func() bool { return strings.Count(r.logs.String(), `"event":"service ready"`) == n }
+	}
+	s.await("the start", ready(1))
+	s.must(syscall.Kill(s.starts("server")[0].PID, syscall.SIGKILL))
+	s.await("the restart", ready(2))
+	r.stop()
+	if n := strings.Count(r.logs.String(), `"event":"ready"`); n != 1 {
+		t.Errorf("%d lines about the start", n)
+	}
+}
+
 // TestUnitIsWhatSystemdTakes lets systemd look at the unit, for each service.
 func TestUnitIsWhatSystemdTakes(t *testing.T) {
 	t.Parallel()
