@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ak-init/authentik"
+	"ak-init/notify"
 	"ak-init/prepare"
 )
 
@@ -65,6 +66,11 @@ func (p *plan) environment(o options, f facts) {
 	p.setHome()
 	for _, name := range slices.Sorted(maps.Keys(f.onIPv4)) {
 		p.set(name, f.onIPv4[name], "this machine has no IPv6")
+	}
+	for _, name := range notify.Variables() { // meant for us: a child would speak for all
+		if _, set := p.env[name]; set {
+			p.Unset = append(slices.Clip(p.Unset), name)
+		}
 	}
 	for _, name := range p.Unset {
 		delete(p.env, name)

@@ -18,9 +18,13 @@ import (
 
 // launch runs the services until they end, answering those who ask meanwhile, and gives
 // the exit code.
-func launch(p plan, ready *prepared, caught *supervise.Signals, log *logger) int {
+func launch(p plan, ready *prepared, caught *supervise.Signals, log *logger, course *course) int {
 	defer ready.finish()
-	ledger := newLedger(p, time.Now(), log.turned)
+	ledger := newLedger(p, course)
+	course.ask = ledger.answer
+	ended := make(chan struct{})
+	defer close(ended)
+	go course.manager.watchdog(ledger.answer, ended)
 	if ready.claim != nil {
 		if listener, err := listen(p.Socket); err != nil {
 			log.Warn("health socket failed", logs.Str("path", p.Socket), logs.Str("error", err.Error()))
@@ -39,6 +43,7 @@ func launch(p plan, ready *prepared, caught *supervise.Signals, log *logger) int
 	return supervise.Run(p.spec(), caught, func(e supervise.Event) {
 		ledger.event(e)
 		log.event(e)
+		course.event(e)
 	})
 }
 

@@ -23,6 +23,10 @@ type status struct {
 	UptimeSeconds float64         `json:"uptime_seconds"`
 	OrphansReaped int             `json:"orphans_reaped"`
 	Services      []serviceStatus `json:"services"`
+	// Timeline is what the start took its time for, and every restart and outage since;
+	// TimelineLeftOut counts what is no longer in there.
+	Timeline        []span `json:"timeline"`
+	TimelineLeftOut int    `json:"timeline_left_out,omitempty"`
 }
 
 type serviceStatus struct {
@@ -69,6 +73,7 @@ type exitCount struct {
 type ledger struct {
 	command string
 	begun   time.Time
+	course  *course
 
 	mu       sync.Mutex
 	orphans  int
@@ -118,11 +123,11 @@ func (a *account) took() map[health.Question]float64 {
 	return all
 }
 
-func newLedger(p plan, begun time.Time, turned func(health.Change)) *ledger {
-	l := &ledger{command: p.Command, begun: begun}
+func newLedger(p plan, c *course) *ledger {
+	l := &ledger{command: p.Command, begun: c.begun, course: c}
 	for _, s := range p.Services {
 		a := &account{name: s.Name, exits: map[exitWay]int{}}
-		a.monitor = health.NewMonitor(s.Name, a.probes(s), turned)
+		a.monitor = health.NewMonitor(s.Name, a.probes(s), c.turned)
 		l.services = append(l.services, a)
 	}
 	return l
@@ -240,6 +245,7 @@ func (l *ledger) status() []byte {
 		s.Services = append(s.Services, one)
 	}
 	l.mu.Unlock()
+	s.Timeline, s.TimelineLeftOut = l.course.spans()
 	usage := supervise.UsageOf(pids)
 	for i := range s.Services {
 		one := &s.Services[i]

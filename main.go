@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"time"
 
 	"ak-init/logs"
 	"ak-init/prepare"
@@ -26,6 +27,7 @@ func main() {
 // run is the way through the house: parse, layout and configuration, plan, prepare,
 // supervise, exit code. Each step takes what the one before it gave.
 func run(args, environ []string, stdout, stderr *os.File) int {
+	begun := time.Now()
 	if os.Args[0] == supervise.GuardName {
 		return guard(stderr)
 	}
@@ -55,7 +57,7 @@ func run(args, environ []string, stdout, stderr *os.File) int {
 	}
 	log := newLogger(opts, stderr)
 	defer log.Close()
-	code, err := start(opts, caught, log, stdout)
+	code, err := start(opts, caught, log, stdout, begun)
 	if err != nil {
 		refusal := asRefusal(err)
 		log.refused(refusal)
@@ -80,7 +82,9 @@ func tell(o options, caught *supervise.Signals, stdout *os.File) error {
 
 // start goes from options to exit code. A TMPDIR that looked usable and cannot be
 // written after all makes another plan, with the next in the chain.
-func start(opts options, caught *supervise.Signals, log *logger, stdout *os.File) (int, error) {
+func start(opts options, caught *supervise.Signals, log *logger, stdout *os.File, begun time.Time) (int, error) {
+	manager := newManager(opts, log)
+	defer manager.close()
 	unusable := map[string]error{}
 	if !opts.dryRun {
 		caught.Guarded()
@@ -103,13 +107,14 @@ func start(opts options, caught *supervise.Signals, log *logger, stdout *os.File
 		}
 		ready, err := apply(plan, func(what, path string, looked, changed int) bool {
 			log.busy(what, path, looked, changed)
+			manager.extend(stillEvery)
 			return !caught.Stopping()
 		})
 		if err == nil {
 			err = log.prepared(plan, ready, opts.strict)
 		}
 		if err == nil {
-			return launch(plan, ready, caught, log), nil
+			return launch(plan, ready, caught, log, newCourse(plan, begun, log, manager)), nil
 		}
 		log.changed(plan, ready.given)
 		ready.undo()

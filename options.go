@@ -23,20 +23,20 @@ type options struct {
 	// args are the words behind the command, those behind "--" included.
 	args []string
 
-	root, tmpdir, user, fixOwnership string
-	envFiles                         []string
-	grace, stopDelay                 time.Duration
-	logFormat, logLevel, output      string
-	dryRun, strict, signalGroup      bool
-	warnOnReap, watch, json          bool
-	rewrite                          map[syscall.Signal]syscall.Signal
-	restart                          string
-	restartLimit                     int
-	successExit                      []int
-	waitDatabase                     time.Duration
-	migrate                          string
-	question                         health.Question
-	healthListen                     []string
+	root, tmpdir, user, fixOwnership  string
+	envFiles                          []string
+	grace, stopDelay                  time.Duration
+	logFormat, logLevel, output       string
+	dryRun, strict, signalGroup       bool
+	warnOnReap, watch, json, timeline bool
+	rewrite                           map[syscall.Signal]syscall.Signal
+	restart                           string
+	restartLimit                      int
+	successExit                       []int
+	waitDatabase                      time.Duration
+	migrate                           string
+	question                          health.Question
+	healthListen                      []string
 
 	// env is the environment that children start from: env files below the real one.
 	env map[string]string
@@ -97,9 +97,10 @@ func flagSet(o *options) *pflag.FlagSet {
 	fs.StringVar(&o.logFormat, "log-format", "auto", "`auto|json|console`: console on a terminal, else JSON")
 	fs.StringVar(&o.logLevel, "log-level", "info", "ak-init's own lines: `debug|info|warning|error` (warning for run, bash and manage)")
 	fs.BoolVar(&o.dryRun, "dry-run", false, "print the plan, change nothing, start nothing")
-	fs.StringVar(&o.output, "output", "text", "what is printed, be it a plan, checks, health or the status, as `text|json`")
+	fs.StringVar(&o.output, "output", "text", "what is printed, be it a plan, checks, health or the status, as `text|json`, a timeline as svg, too")
 	fs.BoolVar(&o.json, "json", false, "the same as --output json")
 	fs.BoolVar(&o.watch, "watch", false, "status: draw it again every two seconds")
+	fs.BoolVar(&o.timeline, "timeline", false, "status: draw how long each part of the start took, and later restarts and outages")
 	fs.BoolVar(&o.strict, "strict", false, "a warning before start is an error")
 	for _, q := range []health.Question{health.Live, health.Ready, health.Started} {
 		fs.BoolFunc(string(q), questionHelp(q), func(value string) error {

@@ -116,6 +116,17 @@ func (o *options) flagsOfServices(byFlag func(name string) bool) (faults []error
 	if byFlag("health-listen") && !slices.Contains(append(servesHTTP(), "check"), o.command) {
 		faults = append(faults, fmt.Errorf("--health-listen is for server, worker, all, run and check, not for %s", o.command))
 	}
+	return append(faults, o.pictureFaults()...)
+}
+
+// pictureFaults are about what is drawn: only a status is, and as SVG only once.
+func (o *options) pictureFaults() (faults []error) {
+	if o.command != "status" && o.given["timeline"] == "--timeline" {
+		faults = append(faults, errors.New("--timeline is for status"))
+	}
+	if o.output == "svg" && (o.command != "status" || !o.timeline || o.watch) {
+		faults = append(faults, fmt.Errorf("%s svg is one picture, for status --timeline", o.origin("output")))
+	}
 	return faults
 }
 
@@ -135,7 +146,7 @@ func (o *options) flagFaults() (faults []error) {
 	}
 	oneOf("log-format", o.logFormat, "auto", "json", "console")
 	oneOf("log-level", o.logLevel, "debug", "info", "warning", "error")
-	oneOf("output", o.output, "text", "json")
+	oneOf("output", o.output, "text", "json", "svg")
 	oneOf("fix-ownership", o.fixOwnership, string(prepare.FixNever), string(prepare.FixWrong), string(prepare.FixAlways))
 	oneOf("restart", o.restart, string(supervise.Never), string(supervise.OnFailure), string(supervise.Always))
 	oneOf("migrate", o.migrate, migrateAuto, migrateBefore, migrateNever)

@@ -12,6 +12,8 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"ak-init/health"
 	"ak-init/logs"
 	"ak-init/prepare"
@@ -24,8 +26,9 @@ const watchEvery = 2 * time.Second
 // showStatus asks every ak-init of ours and prints what they say, once or until a signal
 // ends it.
 func showStatus(o options, caught *supervise.Signals, stdout *os.File) error {
+	width := columns(stdout)
 	if !o.watch {
-		return drawStatus(o, stdout)
+		return drawStatus(o, stdout, width)
 	}
 	home := ""
 	if logs.IsTerminal(stdout) {
@@ -35,7 +38,7 @@ func showStatus(o options, caught *supervise.Signals, stdout *os.File) error {
 	defer tick.Stop()
 	for {
 		var page strings.Builder
-		if err := drawStatus(o, &page); err != nil {
+		if err := drawStatus(o, &page, width); err != nil {
 			fmt.Fprintln(&page, "ak-init:", oneLine(err))
 		}
 		if _, err := io.WriteString(stdout, home+page.String()); err != nil {
@@ -49,8 +52,20 @@ func showStatus(o options, caught *supervise.Signals, stdout *os.File) error {
 	}
 }
 
-func drawStatus(o options, w io.Writer) error {
+// columns is how wide the terminal is (man 2 ioctl_tty, TIOCGWINSZ), or 80 where there is none.
+func columns(f *os.File) int {
+	size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ)
+	if err != nil || size.Col == 0 {
+		return 80
+	}
+	return int(size.Col)
+}
+
+func drawStatus(o options, w io.Writer, width int) error {
 	found, mute := askStatus(o)
+	if o.output == "svg" && len(found) > 0 {
+		return errors.Join(drawSVG(w, found), mute)
+	}
 	if o.output == "json" && (len(found) > 0 || mute == nil) {
 		enc := json.NewEncoder(w)
 		enc.SetIndent("", "  ")
@@ -60,7 +75,11 @@ func drawStatus(o options, w io.Writer) error {
 		if i > 0 {
 			_, _ = fmt.Fprintln(w)
 		}
-		if err := s.draw(w); err != nil {
+		draw := s.draw
+		if o.timeline {
+			draw = func(w io.Writer) error { return s.chart(w, width) }
+		}
+		if err := draw(w); err != nil {
 			return err
 		}
 	}
@@ -115,6 +134,9 @@ func askOneStatus(socket string) (*status, error) {
 func (s status) draw(w io.Writer) error {
 	_, _ = fmt.Fprintf(w, "ak-init %s %s, pid %d, up %s, phase %s, %d orphans reaped\n",
 		s.Version, s.Command, s.PID, upTime(s.UptimeSeconds), s.Phase, s.OrphansReaped)
+	if line := s.boot(); line != "" {
+		_, _ = fmt.Fprintln(w, line)
+	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(t, "SERVICE\tPHASE\tPID\tUPTIME\tRESTARTS\tLAST EXIT\tRSS\tPROCESSES\tREASON") // t keeps the first error
 	for _, one := range s.Services {

@@ -60,6 +60,17 @@ func TestLinesBelowTheLevelAreNotWritten(t *testing.T) {
 	}
 }
 
+// Who asks for health may hear of a change when the log is closed already.
+func TestALineBehindTheEndIsDropped(t *testing.T) {
+	log, lines := to(t, Style{Level: "info", Format: "json"})
+	log.Info("before")
+	log.Close()
+	log.Info("behind")
+	if !lines.Scan() || !strings.Contains(lines.Text(), "before") {
+		t.Errorf("%q", lines.Text())
+	}
+}
+
 // Who forwards signals must not be held up by a full pipe.
 func TestNoLineWaitsForItsReader(t *testing.T) {
 	log, _ := to(t, Style{Level: "info", Format: "json"})

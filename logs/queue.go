@@ -6,11 +6,13 @@ import (
 	"time"
 )
 
-// queue hands lines to one goroutine that may block on a slow reader. When it is full
-// lines are dropped.
+// queue hands lines to one goroutine that may block on a slow reader. When it is full, or
+// closed, lines are dropped.
 type queue struct {
 	lines chan []byte
-	done  chan struct{}
+	// over is closed when no more lines are waited for, done when those before have been
+	// written. lines itself stays open: who asks for health may write until the very end.
+	over, done chan struct{}
 }
 
 // queued is how many lines wait for a slow reader.
@@ -19,17 +21,29 @@ const queued = 256
 var errQueueFull = errors.New("nobody reads the log")
 
 func newQueue(out *os.File, begin func()) *queue {
-	q := &queue{make(chan []byte, queued), make(chan struct{})}
-	go func() { // ends when close has closed lines
+	q := &queue{make(chan []byte, queued), make(chan struct{}), make(chan struct{})}
+	go func() { // ends by close
 		defer close(q.done)
 		if begin != nil {
 			begin()
 		}
-		for line := range q.lines {
-			_, _ = out.Write(line) // one write a line: lines of other processes cannot tear it
-		}
+		q.drain(out)
 	}()
 	return q
+}
+
+func (q *queue) drain(out *os.File) {
+	for {
+		select {
+		case line := <-q.lines:
+			_, _ = out.Write(line) // one write a line: lines of other processes cannot tear it
+		case <-q.over:
+			for range len(q.lines) {
+				_, _ = out.Write(<-q.lines)
+			}
+			return
+		}
+	}
 }
 
 // Write implements zapcore.WriteSyncer and never waits.
@@ -46,7 +60,7 @@ func (q *queue) Write(line []byte) (int, error) {
 func (q *queue) Sync() error { return nil }
 
 func (q *queue) close() {
-	close(q.lines)
+	close(q.over)
 	select {
 	case <-q.done:
 	case <-time.After(time.Second):

@@ -114,7 +114,7 @@ func Guard(hear io.Reader) (killed int) {
 		var child process
 		if child, err = readMessage(hear); err == nil {
 			children[child.pid] = child
-			letGo()
+			LetGo()
 		}
 	}
 	tick := time.NewTicker(haltWait / 1000)

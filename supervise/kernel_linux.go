@@ -58,7 +58,7 @@ func newSystem(spec Spec, caught *Signals) (s *system, err error) {
 		helpers: map[int][]int{},
 
 		noNewPrivileges: spec.NoNewPrivileges,
-		onceStarted:     sync.OnceFunc(func() { caught.catchRest(); letGo() }),
+		onceStarted:     sync.OnceFunc(func() { caught.catchRest(); LetGo() }),
 	}
 	keepDescriptors()
 	keepQuiet()

@@ -8,11 +8,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// letGo unmaps what has been read of this program's own code and constants: a start runs
+// LetGo unmaps what has been read of this program's own code and constants: a start runs
 // through most of it, and who then sleeps needs little. The pages are clean and the kernel
 // maps them again from its cache when they are touched (man 2 madvise, MADV_DONTNEED); what
 // the process has written is left alone.
-func letGo() {
+func LetGo() {
 	raw, err := os.ReadFile("/proc/self/maps")
 	self, linkErr := os.Readlink("/proc/self/exe")
 	if err != nil || linkErr != nil {

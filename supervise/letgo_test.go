@@ -29,7 +29,7 @@ func mapped(t *testing.T) int {
 
 func TestLetGoUnmapsWhatIsClean(t *testing.T) {
 	before := mapped(t)
-	letGo()
+	LetGo()
 	if after := mapped(t); after > before*3/4 {
 		t.Errorf("%d KiB of the program's file are mapped, and were %d", after, before)
 	}

@@ -1,0 +1,265 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"ak-init/authentik"
+	"ak-init/health"
+	"ak-init/supervise"
+)
+
+// epoch is when the timelines of these tests begin.
+func epoch() time.Time { return time.Date(2026, 11, 5, 8, 0, 0, 0, time.UTC) }
+
+func after(seconds float64) time.Time {
+	return epoch().Add(time.Duration(seconds * float64(time.Second)))
+}
+
+// told is an event, or a turn, at a time.
+type told struct {
+	at   float64
+	what any
+}
+
+func step(name string) supervise.Started {
+	return supervise.Started{Command: supervise.Command{Name: name, Path: "/" + name}, Step: true}
+}
+
+func stepOver(name string) supervise.Exited {
+	return supervise.Exited{Command: supervise.Command{Name: name}, Step: true}
+}
+
+func up(name string) supervise.Started {
+	return supervise.Started{Command: supervise.Command{Name: name}}
+}
+
+func down(name string) supervise.Exited {
+	return supervise.Exited{Command: supervise.Command{Name: name}}
+}
+
+func rests(name string) supervise.RestartScheduled {
+	return supervise.RestartScheduled{Command: supervise.Command{Name: name}}
+}
+
+func turns(name string, turn health.Turn, reason string) health.Change {
+	return health.Change{Service: name, Turn: turn, Reason: reason}
+}
+
+// timelineOf tells all of it to a timeline.
+func timelineOf(phases map[string]string, all []told) *timeline {
+	var t timeline
+	t.turn("", string(health.Preparing), epoch())
+	for _, one := range all {
+		switch what := one.what.(type) {
+		case health.Change:
+			t.turned(what, after(one.at))
+		case supervise.Event:
+			t.event(what, phases, after(one.at))
+		}
+	}
+	return &t
+}
+
+func TestTimeline(t *testing.T) {
+	server := map[string]string{"server": "starting"}
+	both := map[string]string{"server": "starting", "worker": "starting"}
+	tests := []struct {
+		name   string
+		phases map[string]string
+		all    []told
+		// spans are at 100 s; boot is of the services in phases that can be asked.
+		spans, boot string
+	}{
+		{
+			"a start with every step", server,
+			[]told{
+				{1, step(authentik.WaitName)}, {2, stepOver(authentik.WaitName)}, {2, up("watch-migrations")}, {2, step(authentik.MigrateName)},
+				{5, stepOver(authentik.MigrateName)}, {5, step("bootstrap")}, {6, stepOver("bootstrap")}, {6, up("server")},
+				{7, down("watch-migrations")}, {10, turns("server", health.BecameReady, "")},
+			},
+			"preparing 0-1 waiting-for-database, waiting-for-database 1-2 , migrating 2-5 , bootstrap 5-6 , server starting 6-10 ready",
+			"ready after 10s: preparing 1s, waiting-for-database 1s, migrating 3s, bootstrap 1s, server starting 4s",
+		},
+		{
+			"no steps: preparing lasts until the service runs", server, []told{{0.5, up("server")}},
+			"preparing 0-0.5 , server starting 0.5-",
+			"not ready after 1m40s: preparing 500ms, server starting 1m40s",
+		},
+		{
+			"a service that needs two attempts", server,
+			[]told{
+				{1, up("server")}, {3, down("server")}, {3, rests("server")}, {4, up("server")}, {6, turns("server", health.BecameReady, "")},
+				{20, turns("server", health.Unready, "the database")}, {30, turns("server", health.Recovered, "")},
+			},
+			"preparing 0-1 , server starting 1-3 ended, server resting 3-4 starting, server starting 4-6 ready, server degraded 20-30 ready (the database)",
+			"ready after 6s: preparing 1s, server starting 5s",
+		},
+		{
+			"one that is not well before it was ever ready goes on starting", server,
+			[]told{{1, up("server")}, {40, turns("server", health.Died, "no gunicorn")}, {50, turns("server", health.Recovered, "")}},
+			"preparing 0-1 , server starting 1-50 ready (no gunicorn)",
+			"ready after 50s: preparing 1s, server starting 49s",
+		},
+		{
+			"two services: the later one counts", both,
+			[]told{{1, up("server")}, {1, up("worker")}, {9, turns("worker", health.BecameReady, "")}, {5, turns("server", health.BecameReady, "")}},
+			"preparing 0-1 , server starting 1-5 ready, worker starting 1-9 ready",
+			"ready after 9s: preparing 1s, server starting 4s, worker starting 8s",
+		},
+		{
+			"one of two is not ready", both,
+			[]told{{1, up("server")}, {1, up("worker")}, {9, turns("worker", health.BecameReady, "")}},
+			"preparing 0-1 , server starting 1-, worker starting 1-9 ready",
+			"not ready after 1m40s: preparing 1s, server starting 1m39s, worker starting 8s",
+		},
+		{
+			"a stop during the migrations", server,
+			[]told{{1, step(authentik.MigrateName)}, {4, supervise.StopBegun{}}, {6, stepOver(authentik.MigrateName)}},
+			"preparing 0-1 migrating, migrating 1-4 stopping, stopping 4-6 ",
+			"not ready after 4s: preparing 1s, migrating 3s",
+		},
+		{
+			"a stop while it starts", server,
+			[]told{{1, up("server")}, {4, supervise.StopBegun{}}, {6, down("server")}},
+			"preparing 0-1 , server starting 1-4 stopping, stopping 4-",
+			"not ready after 4s: preparing 1s, server starting 3s",
+		},
+		{
+			"a service that ends by itself, and leaves some behind", server,
+			[]told{{1, up("server")}, {2, turns("server", health.BecameReady, "")}, {6, down("server")}, {6, supervise.Swept{}}},
+			"preparing 0-1 , server starting 1-2 ready, stopping 6-",
+			"ready after 2s: preparing 1s, server starting 1s",
+		},
+		{
+			"a program of which nothing is known", map[string]string{"sleep": phaseRunning},
+			[]told{{1, up("sleep")}, {4, down("sleep")}, {4, rests("sleep")}, {5, up("sleep")}, {6, turns("sleep", health.BecameReady, "")}},
+			"preparing 0-1 , sleep resting 4-5 running", "not ready after 1s: preparing 1s",
+		},
+		{
+			"migrations alone", map[string]string{authentik.MigrateName: "migrating"}, []told{{1, up(authentik.MigrateName)}, {4, down(authentik.MigrateName)}},
+			"preparing 0-1 , migrate migrating 1-4 ended", "not ready after 1s: preparing 1s",
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			spans := timelineOf(tt.phases, tt.all).snapshot(after(100))
+			if got := spanText(spans); got != tt.spans {
+				t.Errorf("spans:\n%s, want\n%s", got, tt.spans)
+			}
+			var services []string
+			for _, name := range []string{"server", "worker"} {
+				if tt.phases[name] != "" {
+					services = append(services, name)
+				}
+			}
+			if got := bootOf(spans, services).String(); got != tt.boot {
+				t.Errorf("start:\n%s, want\n%s", got, tt.boot)
+			}
+		})
+	}
+}
+
+// spanText is "LABEL BEGIN-END NEXT (REASON)" of each, in seconds.
+func spanText(spans []span) string {
+	var all []string
+	for _, s := range spans {
+		end, reason := "", ""
+		if !s.End.IsZero() {
+			end = fmt.Sprintf("%g %s", s.End.Sub(epoch()).Seconds(), s.Next)
+		}
+		if s.Reason != "" {
+			reason = " (" + s.Reason + ")"
+		}
+		all = append(all, fmt.Sprintf("%s %g-%s%s", s.label(), s.Begin.Sub(epoch()).Seconds(), end, reason))
+	}
+	return strings.Join(all, ", ")
+}
+
+// A service that ends again and again must not fill the memory, nor the reply, and what lasts
+// is never forgotten.
+func TestTimelineIsBounded(t *testing.T) {
+	phases := map[string]string{"server": "starting", "worker": "starting"}
+	line := timelineOf(phases, []told{{1, up("server")}, {2, turns("server", health.BecameReady, "")}, {3, turns("server", health.Unready, "x")}})
+	before := spanText(line.snapshot(after(3)))
+	const rounds = 1000
+	for i := range rounds {
+		at := after(10 + float64(i))
+		line.event(up("worker"), phases, at)
+		line.because("worker", strings.Repeat("ü", 4000))
+		line.event(down("worker"), phases, at)
+	}
+	spans := line.snapshot(after(2000))
+	if len(spans) != firstSpans+lastSpans || line.leftOut != rounds+3-len(spans) {
+		t.Errorf("%d spans, %d left out", len(spans), line.leftOut)
+	}
+	if got := spanText(spans); !strings.HasPrefix(got, before) || spans[len(spans)-1].Begin != after(10+rounds-1) {
+		t.Error("the first or the last are not kept")
+	}
+	raw, err := json.Marshal(spans)
+	if err != nil || len(raw) > 32<<10 {
+		t.Errorf("%d bytes, %v", len(raw), err)
+	}
+	// One that lasts, and is in the middle by now.
+	line = timelineOf(phases, nil)
+	for i := range rounds {
+		line.event(up("worker"), phases, after(float64(i)))
+		line.event(down("worker"), phases, after(float64(i)))
+		if i == 40 {
+			line.turned(turns("server", health.Unready, ""), after(40))
+		}
+	}
+	if line.open("server") == nil {
+		t.Error("an outage that lasts is forgotten")
+	}
+}
+
+func TestTimelineInJSON(t *testing.T) {
+	line := timelineOf(map[string]string{"server": "starting"}, []told{{1.5, up("server")}})
+	line.because("server", "connection refused")
+	raw, err := json.Marshal(line.snapshot(after(4)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = `[{"phase":"preparing","begin":"2026-11-05T08:00:00Z","end":"2026-11-05T08:00:01.5Z","seconds":1.5},` +
+		`{"phase":"starting","service":"server","begin":"2026-11-05T08:00:01.5Z","seconds":2.5,"reason":"connection refused"}]`
+	if diff := cmp.Diff(want, string(raw)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestWhenToLook(t *testing.T) {
+	server := map[string]string{"server": "starting"}
+	ready := turns("server", health.BecameReady, "")
+	tests := []struct {
+		name string
+		all  []told
+		at   float64
+		want time.Duration
+	}{
+		{"while it prepares nobody waits", nil, 100, 0},
+		{"a step that has just begun", []told{{10, step("bootstrap")}}, 10, 30 * time.Second},
+		{"a step after 70 s", []told{{10, step("bootstrap")}}, 80, 20 * time.Second},
+		{"a service that has just begun", []told{{1, up("server")}}, 1, 250 * time.Millisecond},
+		{"after 1 s", []told{{1, up("server")}}, 2, 500 * time.Millisecond},
+		{"after 10 s", []told{{1, up("server")}}, 11.2, time.Second},
+		{"the line after 30 s is in time", []told{{1, up("server")}}, 30.7, 300 * time.Millisecond},
+		{"ready", []told{{1, up("server")}, {2, ready}}, 3, 0},
+		{"degraded", []told{{1, up("server")}, {2, ready}, {3, turns("server", health.Died, "")}}, 4, 0},
+		{"resting", []told{{1, up("server")}, {2, ready}, {3, down("server")}, {3, rests("server")}}, 3, 0},
+		{"started again", []told{{1, up("server")}, {2, ready}, {3, down("server")}, {3, rests("server")}, {4, up("server")}}, 4, 250 * time.Millisecond},
+		{"stopping", []told{{1, up("server")}, {2, supervise.StopBegun{}}}, 2, 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := timelineOf(server, tt.all).nextLook(after(tt.at)); got != tt.want {
+				t.Errorf("%s, want %s", got, tt.want)
+			}
+		})
+	}
+}
