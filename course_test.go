@@ -48,7 +48,7 @@ func follow(t *testing.T, p plan) *followed {
 	}
 	for _, s := range p.Services {
 		monitor := health.NewMonitor(s.Name, health.Probes{Live: answer, Ready: answer}, f.turned)
-		f.ledger.services = append(f.ledger.services, &account{name: s.Name, monitor: monitor})
+		f.ledger.services = append(f.ledger.services, &account{name: s.Name, exits: map[exitWay]int{}, monitor: monitor})
 	}
 	f.ask = f.ledger.answer
 	return f

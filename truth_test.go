@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -28,7 +29,8 @@ func (s *scene) awaitNotLive(r *running, reason string) {
 	})
 }
 
-// childrenOf gives the processes that a process has started.
+// childrenOf gives the processes that a process has started, in that order: dramatiq's workers
+// before its forks.
 func (s *scene) childrenOf(pid int) (pids []int) {
 	s.t.Helper()
 	for _, m := range supervise.FamilyOf(pid, "") {
@@ -36,6 +38,7 @@ func (s *scene) childrenOf(pid int) (pids []int) {
 			pids = append(pids, m.PID)
 		}
 	}
+	slices.Sort(pids)
 	return pids
 }
 
