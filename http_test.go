@@ -190,6 +190,11 @@ func TestHTTPComesBackWhateverBecomesOfIt(t *testing.T) {
 	if _, body := s.ask("/metrics"); strings.Contains(body, httpName) {
 		t.Errorf("it counts itself:\n%s", body)
 	}
+	for _, span := range s.status()[0].Timeline {
+		if span.Service == httpName {
+			t.Errorf("its rest is in the timeline: %+v", span)
+		}
+	}
 	if now := r.companion(); now != pid {
 		t.Errorf("it was started again beside the service: %d, before %d", now, pid)
 	}

@@ -116,7 +116,9 @@ func (t *timeline) event(e supervise.Event, phases map[string]string, now time.T
 			t.turn(e.Command.Name, phaseEnded, now)
 		}
 	case supervise.RestartScheduled:
-		t.turn(e.Command.Name, string(health.Resting), now)
+		if _, known := phases[e.Command.Name]; known { // else it is the companion's
+			t.turn(e.Command.Name, string(health.Resting), now)
+		}
 	case supervise.StopBegun:
 		for name := range phases {
 			t.turn(name, string(health.Stopping), now)

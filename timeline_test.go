@@ -92,6 +92,12 @@ func TestTimeline(t *testing.T) {
 			"not ready after 1m40s: preparing 500ms, server starting 1m40s",
 		},
 		{
+			"a companion that is started again is nobody's affair", server,
+			[]told{{1, up(httpName)}, {2, up("server")}, {3, down(httpName)}, {3, rests(httpName)}, {4, up(httpName)}, {6, turns("server", health.BecameReady, "")}},
+			"preparing 0-2 , server starting 2-6 ready",
+			"ready after 6s: preparing 2s, server starting 4s",
+		},
+		{
 			"a service that needs two attempts", server,
 			[]told{
 				{1, up("server")}, {3, down("server")}, {3, rests("server")}, {4, up("server")}, {6, turns("server", health.BecameReady, "")},
