@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -101,12 +100,12 @@ func times(r float64) string {
 	return fmt.Sprintf("%.2f", r)
 }
 
-// bound is what a value should keep to. One that does not hold is told, and no more, unless
-// it must: most are near what the machine's moods make of them.
+// bound is what a value should keep to. One that does not hold is told, and no more: a
+// machine has its moods.
 type bound struct {
-	what          string
-	value, limit  float64
-	atLeast, must bool
+	what         string
+	value, limit float64
+	atLeast      bool
 }
 
 // holds also where it was not measured.
@@ -149,17 +148,4 @@ func boundsOf(order []topic, found map[string]finding) string {
 		}
 	}
 	return cmp.Or(s.String(), "no bounds\n")
-}
-
-// faultsOf are the bounds that must hold and do not.
-func faultsOf(order []topic, found map[string]finding) error {
-	var faults []error
-	for _, t := range order {
-		for _, b := range found[t.name].bounds {
-			if b.must && !b.holds() {
-				faults = append(faults, errors.New(b.String()))
-			}
-		}
-	}
-	return errors.Join(faults...)
 }
