@@ -55,15 +55,16 @@ func TestCheckOfADatabaseThatIsAsItShouldBe(t *testing.T) {
 	s, db := newDatabaseScene(t)
 	rows := s.databaseRows(0)
 	for check, says := range map[string]string{
-		"database":         "127.0.0.1:" + db.Port + ", user authentik, database authentik, PostgreSQL ",
-		"database-version": "and 14 or later is needed",
-		"upgrade-path":     "no authentik has migrated this database yet",
-		"migration-lock":   "nobody holds it",
+		"database":          "127.0.0.1:" + db.Port + ", user authentik, database authentik, PostgreSQL ",
+		"database-version":  "and 14 or later is needed",
+		"database-timeouts": "the server ends nothing of ours within 10m0s",
+		"upgrade-path":      "no authentik has migrated this database yet",
+		"migration-lock":    "nobody holds it",
 	} {
 		s.row(rows[check], fine, says)
 	}
 	s.row(rows["database"], fine, ", without TLS")
-	if len(rows) != 4 {
+	if len(rows) != 5 {
 		t.Errorf("rows %+v", rows)
 	}
 	s.nothingLeft()
@@ -108,7 +109,9 @@ func TestCheckOfWhatIsAmissInADatabase(t *testing.T) {
 	db.Hold(t, "test", "authentik", `set role authentik; create table authentik_version_history (id bigserial, "timestamp" timestamptz, version text, build text);
 		insert into authentik_version_history ("timestamp", version, build) values (now(), '2026.5.1', 'build')`)()
 	db.Hold(t, "their upgrade", "authentik", "set role authentik; select pg_advisory_lock(1000)")
+	db.SQL(t, "alter role authentik set statement_timeout = '120s'")
 	rows := s.databaseRows(0)
+	s.row(rows["database-timeouts"], warning, `statement_timeout is 2m0s for user authentik: a migration, or the wait for the migration lock, is ended after that, and with it the start → let it be off for authentik: ALTER ROLE "authentik" IN DATABASE "authentik" SET statement_timeout = 0`)
 	s.row(rows["upgrade-path"], warning, "migrated by authentik 2026.5.1, and this is 2026.2.2")
 	s.row(rows["migration-lock"], warning, `application "their upgrade"`)
 	s.databaseRows(exitConfig, "--strict")

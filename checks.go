@@ -61,10 +61,11 @@ func laterChecks() []check {
 		// Pains 2, 6, 11.
 		{id: "leftovers", looks: "sockets, pid files and metric files of an earlier run, which are removed", goesWrong: "error 78 for a socket that answers; warning for what cannot be removed"},
 		{id: "blueprints", looks: "the copies of built-in blueprints, where a Nix image looks for them elsewhere", goesWrong: "warning where they cannot be written"},
-		// Pains 19, 20, and 9 for upgrade-path, 7 for migration-lock.
+		// Pains 19, 20, 9 for upgrade-path, 7 for database-timeouts and migration-lock.
 		{id: "database-settings", looks: "the settings of PostgreSQL", goesWrong: "warning for what authentik ignores"},
 		{id: "database", looks: "whether PostgreSQL lets us in", goesWrong: "error 69 with the cause, 78 for settings that can be right nowhere"},
 		{id: "database-version", looks: "its version", goesWrong: "error 69 where it is too old for the release"},
+		{id: "database-timeouts", looks: "the timeouts that it has for authentik's role", goesWrong: "warning for one below ten minutes: it ends migrations, or the wait for their lock"},
 		{id: "upgrade-path", looks: "the last version that ran with this database", goesWrong: "warning for a downgrade, or a release that was skipped"},
 		{id: "migration-lock", looks: "who holds the lock that migrations take", goesWrong: "warning: a start waits for it"},
 		{id: "database-replica", looks: "each read replica", goesWrong: "error 69; a warning at a start"},

@@ -20,7 +20,7 @@ const endless = "it talks without end"
 
 // stateQuery is one row. By the simple protocol it goes through any pooler.
 const stateQuery = `select pg_catalog.current_setting('server_version_num'), pg_catalog.pg_is_in_recovery(),
-	pg_catalog.current_setting('transaction_read_only')`
+	pg_catalog.current_setting('transaction_read_only'), ` + timeoutsQuery
 
 // State is what a PostgreSQL says of itself.
 type State struct {
@@ -33,6 +33,8 @@ type State struct {
 	ReadOnly bool
 	// TLS is whether the connection was encrypted.
 	TLS bool
+	// Timeouts are those that the server ends sessions and statements of this role by.
+	Timeouts []Timeout
 }
 
 // Release is the version as people write it, as 15.19.
@@ -48,13 +50,14 @@ func Probe(ctx context.Context, s Settings) (State, error) {
 		if err != nil {
 			return err
 		}
-		if len(row) != 3 {
-			return fmt.Errorf("%d columns where there are 3", len(row))
+		if len(row) != 4 {
+			return fmt.Errorf("%d columns where there are 4", len(row))
 		}
 		state.Version, err = strconv.Atoi(string(row[0]))
 		state.InRecovery = string(row[1]) == "t"
 		state.ReadOnly = string(row[2]) == "on" || state.InRecovery
 		_, state.TLS = conn.Conn().(*tls.Conn)
+		state.Timeouts = timeoutsOf(string(row[3]))
 		return err
 	})
 	return state, err

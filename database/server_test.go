@@ -2,9 +2,12 @@ package database
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -15,7 +18,7 @@ import (
 const hba = `
 host all postgres all trust
 host all lefttrust all trust
-host all app,limited,readonly all scram-sha-256
+host all app,limited,limited_time,readonly all scram-sha-256
 host all old all md5
 host all plain all password
 host all rejected all reject
@@ -127,6 +130,60 @@ func TestAServerLetsInOrSaysWhyNot(t *testing.T) {
 		})
 	}
 	nothingRuns(t)
+}
+
+func TestTimeoutsOfARole(t *testing.T) {
+	s := shared(t)
+	secret := "'s3c:ret@/x " + canary + "'"
+	s.admin(t, "create role limited_time login password "+secret,
+		"alter role limited_time set statement_timeout = '2min'", `alter role limited_time in database app set lock_timeout = '90'`,
+		"alter role limited_time set idle_in_transaction_session_timeout = '1h'")
+	of := func(change func(*Settings)) []Timeout {
+		t.Helper()
+		state, err := Probe(t.Context(), s.app().with(change))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return state.Timeouts
+	}
+	if got := of(nil); len(got) != 0 {
+		t.Errorf("a role without has %+v", got)
+	}
+	role := func(s *Settings) { s.User = "limited_time" }
+	want := []Timeout{
+		{Name: "idle_in_transaction_session_timeout", After: time.Hour},
+		{Name: "lock_timeout", After: 90 * time.Millisecond},
+		{Name: "statement_timeout", After: 2 * time.Minute},
+	}
+	if got := of(role); !slices.Equal(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	for i, timeout := range want { // what is advised does what it says
+		_, sql, _ := strings.Cut(timeout.Remedy(s.app().with(role)), ": ")
+		s.admin(t, sql)
+		if got := of(role); !slices.Equal(got, want[i+1:]) {
+			t.Errorf("after %s: %+v", sql, got)
+		}
+	}
+	asked := func(s *Settings) { s.Options = map[string]string{"options": "-c statement_timeout=30s"} }
+	if got := of(asked); len(got) != 1 || !got[0].ByClient || got[0].After != 30*time.Second {
+		t.Errorf("by an option: %+v", got)
+	}
+}
+
+func TestAnswersAboutTimeouts(t *testing.T) {
+	for answer, want := range map[string]int{
+		"": 0, ",": 0, "a": 0, "a:1": 0, "a:x:user": 0, "a:-1:user": 0, "a:0:user": 0, "a:99999999999999999999:user": 0,
+		"a:1:user": 1, "a:2147483647:client,b:1:database user": 2,
+	} {
+		if got := timeoutsOf(answer); len(got) != want {
+			t.Errorf("%q: %+v", answer, got)
+		}
+	}
+	odd := Timeout{Name: "lock_timeout"}.Remedy(Settings{User: "o\"dd\nrole", Name: "da ta"})
+	if !strings.HasSuffix(odd, `ALTER ROLE "o""dd role" IN DATABASE "da ta" SET lock_timeout = 0`) {
+		t.Error(odd)
+	}
 }
 
 func TestAUserThatIsMissing(t *testing.T) {

@@ -54,7 +54,9 @@ func check(o options, stdout io.Writer) int {
 			code = exitConfig
 		}
 	} else {
-		found = append(found, reached(s.primary, state), versionOf(s.primary, state, o.minimum), upgradePath(ctx, s, o.version), lock(ctx, s, time.Now()))
+		found = append(found, reached(s.primary, state), versionOf(s.primary, state, o.minimum))
+		found = append(found, timeoutsOf(s.primary, state)...)
+		found = append(found, upgradePath(ctx, s, o.version), lock(ctx, s, time.Now()))
 	}
 	for i, err := range <-replicas {
 		found = append(found, replicaOf(s.replicas[i], err))

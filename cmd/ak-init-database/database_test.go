@@ -130,6 +130,8 @@ func TestWait(t *testing.T) {
 		{"a setting given twice", []string{options(`{"sslmode": "disable"}`)}, nil, exitConfig, "error", "CONN_OPTIONS has sslmode", 1},
 		{"an option that the server refuses", []string{options(`{"options": "-c no_such=1"}`)}, []string{"--for", "1ms"}, exitUnavailable, "error", "no_such", 1},
 		{"options that authentik ignores", []string{"AUTHENTIK_POSTGRESQL__CONN_OPTIONS=" + canary}, nil, 0, "warning", "postgresql.conn_options is no JSON object", 1},
+		{"a timeout that somebody asks for", []string{options(`{"options": "-c statement_timeout=120s"}`)}, nil, 0, "warning", "statement_timeout is 2m0s for user authentik: a migration, or the wait for the migration lock, is ended after that, and with it the start; take statement_timeout out of the options in AUTHENTIK_POSTGRESQL__CONN_OPTIONS", 1},
+		{"a timeout that is long enough", []string{options(`{"options": "-c statement_timeout=10min"}`)}, nil, 0, "warning", "", 0},
 		{"a replica that is down", []string{"AUTHENTIK_POSTGRESQL__READ_REPLICAS__0__PORT=1"}, nil, 0, "warning", "correct AUTHENTIK_POSTGRESQL__READ_REPLICAS__0__HOST", 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -173,6 +175,7 @@ func TestCheck(t *testing.T) {
 	is(all["database"], ok, "127.0.0.1:"+s.Port+", user authentik, database authentik, PostgreSQL ")
 	is(all["database"], ok, ", without TLS")
 	is(all["database-version"], ok, "and 14 or later is needed")
+	is(all["database-timeouts"], ok, "the server ends nothing of ours within 10m0s")
 	is(all["upgrade-path"], ok, "no authentik has migrated this database yet")
 	is(all["migration-lock"], ok, "nobody holds it")
 	is(all["database-replica"], ok, "read replica 0: 127.0.0.1:"+s.Port)
@@ -180,7 +183,9 @@ func TestCheck(t *testing.T) {
 	in(t, s, `create table authentik_version_history (id bigserial, "timestamp" timestamptz, version text, build text);
 		insert into authentik_version_history ("timestamp", version, build) values (now(), '2026.5.1', 'build')`)
 	s.Hold(t, "their upgrade", "authentik", "set role authentik; select pg_advisory_lock(1000)")
+	s.SQL(t, "alter role authentik set idle_in_transaction_session_timeout = '30s'")
 	all = look(exitUnavailable, []string{"AUTHENTIK_POSTGRESQL__READ_REPLICAS__R__PORT=1"}, "--minimum", "99")
+	is(all["database-timeouts"], warning, "idle_in_transaction_session_timeout is 30s for user authentik: the session that holds the migration lock")
 	is(all["database-version"], fault, "and 99 or later is needed")
 	is(all["upgrade-path"], warning, "migrated by authentik 2026.5.1, and this is 2026.2.2")
 	is(all["migration-lock"], warning, `application "their upgrade"`)

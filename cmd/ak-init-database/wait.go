@@ -34,6 +34,9 @@ func wait(o options, log *logs.Logger) int {
 		return refused(log, err)
 	}
 	log.Info("PostgreSQL is ready", append(about(s.primary), logs.Str("version", state.Release()), logs.Dur("took", time.Since(begun)))...)
+	for _, f := range timeouts(s.primary, state) {
+		log.Warn(f.Found + "; " + f.Remedy)
+	}
 	last, found, err := database.VersionHistory(ctx, s.primary, s.schema)
 	if err != nil {
 		log.Warn("cannot tell which authentik migrated this database", logs.Str("error", err.Error()))
