@@ -18,6 +18,11 @@ func settingsChecks() []check {
 			goesWrong: "error 78 for one that is no YAML: authentik does not start; warning for one that cannot be read", judge: judgeSettings,
 		},
 		{
+			// Section 3.
+			id: "user-settings", looks: "data/user_settings.py, which authentik loads where it is there",
+			goesWrong: "warning where the children cannot read it: authentik does not start", judge: judgeUserSettings,
+		},
+		{
 			// Pain 24.
 			id: "secret-key", looks: "the secret key, without which nothing starts",
 			goesWrong: "error 78", judge: judgeSecretKey,
@@ -78,6 +83,18 @@ func each(err error) []error {
 		return nil
 	}
 	return []error{err}
+}
+
+func judgeUserSettings(c circumstances) []*finding {
+	switch file, err := c.facts.userSettings, c.facts.userSettingsFault; {
+	case file == "":
+		return nil
+	case err != nil:
+		return []*finding{warn(fmt.Sprintf("let %s read it, or take it away", c.facts.identity),
+			"%s is there and cannot be read: %s; authentik loads it, and does not start where that fails", file, whyUnreadable(err))}
+	default:
+		return []*finding{okay("%s is loaded: it may change any setting, and authentik does not start where it fails", file)}
+	}
 }
 
 func judgeSecretKey(c circumstances) []*finding {

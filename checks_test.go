@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 	"testing"
@@ -157,6 +158,12 @@ func TestJudges(t *testing.T) {
 			c.facts.listeners = []listener{{service: "server", setting: "listen.metrics", address: "0.0.0.0:9300"}}
 		}, []string{"error: 127.0.0.1:9300 is server's own: its listen.metrics is 0.0.0.0:9300"}},
 		{"HTTP at one port twice", judgeHealthListen, answering(nil, ":9999", "[::]:9999"), []string{"ok: :9999 is free", "error: :9999 and [::]:9999, both of --health-listen, are one address"}},
+
+		{"no module of the user's", judgeUserSettings, func(*circumstances) {}, nil},
+		{"one that is read", judgeUserSettings, func(c *circumstances) { c.facts.userSettings = "/data/user_settings.py" }, []string{"ok: /data/user_settings.py is loaded: it may change any setting"}},
+		{"one that cannot be read", judgeUserSettings, func(c *circumstances) {
+			c.facts.userSettings, c.facts.userSettingsFault = "/data/user_settings.py", &fs.PathError{Op: "open", Path: "/data/user_settings.py", Err: unix.EACCES}
+		}, []string{"warning: /data/user_settings.py is there and cannot be read: permission denied; authentik loads it"}},
 
 		{"uploads on a mount", judgeStorage, data("/data"), []string{"ok: /data is a mount"}},
 		{"uploads where they were before 2025.12", judgeStorage, data("/media"), []string{"warning: /media is a mount"}},

@@ -24,7 +24,11 @@ type facts struct {
 	settings     authentik.Settings
 	// settingsFault is what of them could not be read.
 	settingsFault error
-	config        authentik.Config
+	// userSettings is authentik's module of that name where there is one, userSettingsFault why
+	// the children cannot read it.
+	userSettings      string
+	userSettingsFault error
+	config            authentik.Config
 	// onIPv4 are addresses, by their variables, that this machine has no IPv6 for.
 	onIPv4 map[string]string
 	// identityFailed: who they are to be cannot be had, and identity is who we are.
@@ -99,6 +103,7 @@ func survey(o options, unusable map[string]error, reader *prepare.Reader) (facts
 	if ofAuthentik {
 		f.settings, f.settingsFault = readSettings(o, f.layout.Root, reader.For(f.identity))
 		f.config = f.settings.Config(f.layout.Root)
+		f.surveyUserSettings(reader)
 		f.databaseProgram = programBeside(databaseName, reader)
 	}
 	tempDirErr := f.surveyTempDirs(o, unusable, reader)
@@ -125,6 +130,13 @@ func (f *facts) surveyTempDirs(o options, unusable map[string]error, reader *pre
 		}
 	}
 	return err
+}
+
+func (f *facts) surveyUserSettings(reader *prepare.Reader) {
+	file := authentik.UserSettings(f.layout)
+	if there, err := reader.For(f.identity).Listed(file); there || err != nil {
+		f.userSettings, f.userSettingsFault = file, err
+	}
 }
 
 // readSettings reads authentik's configuration.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
@@ -46,6 +47,22 @@ func readHead(path string, n int) ([]byte, error) {
 		err = nil
 	}
 	return head[:got], err
+}
+
+func listed(path string) (bool, error) {
+	dir, err := os.OpenFile(filepath.Dir(path), os.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return false, nil //nolint:nilerr // it is for nobody to see
+	}
+	_ = dir.Close()
+	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
+		return false, nil //nolint:nilerr // the same
+	}
+	f, err := Open(path)
+	if err == nil {
+		_ = f.Close()
+	}
+	return true, err
 }
 
 func readSmall(path string) ([]byte, error) {

@@ -118,6 +118,23 @@ func (r *Reader) Read(path string) ([]byte, error) {
 	})
 }
 
+// Listed tells whether there is a file for those who list its directory first, as Python does to
+// import a module (docs.python.org, importlib, FileFinder): what they cannot see is passed over.
+// The error is why they cannot read what they see.
+func (r *Reader) Listed(path string) (there bool, err error) {
+	if !r.Exists(path) { // the usual case, and costs one system call
+		return false, nil
+	}
+	id := Self()
+	if r.as != nil {
+		id = *r.as
+	}
+	return look(r, Error{Op: "read", Path: path, As: id}, func() (there bool, err error) {
+		err = As(id, func() (err error) { there, err = listed(path); return err })
+		return there, err
+	})
+}
+
 // Socket tells whether id may connect to a unix socket, which takes the right to write to it
 // (unix(7)). Nothing there gives an empty path and no error.
 func (r *Reader) Socket(path string, id Identity) (there string, err error) {
