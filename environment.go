@@ -136,12 +136,15 @@ func searchPath(given string, needs []string) string {
 }
 
 // tempDirectory is TMPDIR itself.
-func tempDirectory(dir string) prepare.Dir {
-	mode := fs.FileMode(0o700)
-	if dir == "/tmp" {
+func tempDirectory(c tempDir) prepare.Dir {
+	mode, giving := fs.FileMode(0o700), prepare.GiveNever
+	if c.Path == "/tmp" {
 		mode = fs.ModeSticky | 0o777
 	}
-	return prepare.Dir{Path: dir, For: "TMPDIR", Mode: mode, Required: true, Sockets: true, Otherwise: "set another TMPDIR"}
+	if c.isTheirs() {
+		giving = prepare.GiveUnused
+	}
+	return prepare.Dir{Path: c.Path, For: "TMPDIR", Mode: mode, Required: true, Sockets: true, Giving: giving, Otherwise: "set another TMPDIR"}
 }
 
 func metricsDirectory(dir string) prepare.Dir {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"syscall"
 	"time"
 
@@ -99,6 +100,13 @@ type tempDir struct {
 	unusable error
 }
 
+// isTheirs tells whether somebody has named it for this authentik, as a tmpfs that a runtime has
+// mounted for root: root may give it to the children. The official image names /dev/shm, which a
+// pod may share.
+func (c tempDir) isTheirs() bool {
+	return (c.explicit || c.Origin == originEnvironment) && !slices.Contains(sharedDirs(), c.Path)
+}
+
 // process is one child.
 type process struct {
 	Name     string   `json:"name"`
@@ -172,7 +180,7 @@ func makePlan(o options, f facts) (plan, error) {
 	p.openFiles = saneOpenFiles(f.openFiles, f.openFilesMax)
 	p.environment(o, f)
 	if p.TempDir.Path != "" {
-		p.Directories = []prepare.Dir{tempDirectory(p.TempDir.Path)}
+		p.Directories = []prepare.Dir{tempDirectory(p.TempDir)}
 	}
 	planIt := p.planVerb
 	if o.command == "all" {

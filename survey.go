@@ -2,7 +2,9 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -122,6 +124,9 @@ func (f *facts) surveyTempDirs(o options, unusable map[string]error, reader *pre
 		c.unusable = unusable[c.Path]
 		if c.unusable == nil {
 			c.unusable = reader.LookAt(c.Path, c.Origin, f.identity)
+			if errors.Is(c.unusable, fs.ErrPermission) && c.isTheirs() && reader.MayGive(c.Path, f.identity) {
+				c.unusable = nil
+			}
 		}
 		f.tempDirs = append(f.tempDirs, c)
 		if c.unusable == nil {
@@ -227,6 +232,9 @@ func wantedUser(o options, self prepare.Identity, verb authentik.Verb) (user, by
 	}
 }
 
+// sharedDirs are for everybody (Filesystem Hierarchy Standard; shm_overview(7)).
+func sharedDirs() []string { return []string{"/dev/shm", "/tmp", "/var/tmp"} }
+
 // tempDirCandidates is the chain in which TMPDIR is looked for. One that could be
 // right nowhere is refused: authentik would write to /authentik-mode, or relative to
 // wherever it stands.
@@ -241,7 +249,7 @@ func tempDirCandidates(o options) ([]tempDir, error) {
 		}
 		chain = append(chain, tempDir{Path: filepath.Clean(dir), Origin: originEnvironment})
 	}
-	for _, dir := range []string{"/dev/shm", "/tmp", "/var/tmp", o.env["XDG_RUNTIME_DIR"]} {
+	for _, dir := range append(sharedDirs(), o.env["XDG_RUNTIME_DIR"]) {
 		if filepath.IsAbs(dir) {
 			chain = append(chain, tempDir{Path: filepath.Clean(dir), Origin: originDefault})
 		}

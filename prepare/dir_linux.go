@@ -3,6 +3,7 @@ package prepare
 import (
 	"cmp"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -28,9 +29,23 @@ type Dir struct {
 	IfThere bool `json:"if_there,omitempty"`
 	// Sockets tells that unix sockets are bound in it, which is tested as well.
 	Sockets bool `json:"sockets,omitempty"`
+	// Giving is when root gives it to the children, who cannot write to it.
+	Giving Giving `json:"-"`
 	// Otherwise is what to do when it cannot be written, beside putting it right.
 	Otherwise string `json:"-"`
 }
+
+// Giving is when root gives a directory that is there to the children.
+type Giving int
+
+const (
+	// GiveWrong is for a directory of whoever it is: it is theirs by what it is for.
+	GiveWrong Giving = iota
+	// GiveUnused is for one as long as nobody uses it, see [Reader.MayGive].
+	GiveUnused
+	// GiveNever is for one that others use as well.
+	GiveNever
+)
 
 // Outcome is what came of making a directory.
 type Outcome struct {
@@ -93,12 +108,13 @@ func (d Dir) ensure(id Identity, out *Outcome) error {
 		}
 	}
 	err := d.try(id)
-	if !givable(err, id) || mayAccess(filepath.Dir(d.Path), id, wantThrough) != nil {
+	dir := d.toGive(err, id)
+	if dir == nil {
 		return err
 	}
-	// Root puts right what is wrong: this one directory, not what lies in it, and not
-	// what somebody else's link leads to.
-	if giveUnled(d.Path, id, 0o770) != nil {
+	defer func() { _ = dir.Close() }()
+	// Root puts right what is wrong: this one directory, not what lies in it.
+	if give(dir, id, 0o770) != nil {
 		return err
 	}
 	out.Given = true
@@ -118,16 +134,45 @@ func (d Dir) foresee(id Identity, out *Outcome) error {
 	if errors.Is(err, unix.ENOSPC) && reclaimable(d.Path, id) {
 		return nil
 	}
-	if !givable(err, id) || mayAccess(filepath.Dir(d.Path), id, wantThrough) != nil {
+	dir := d.toGive(err, id)
+	if dir == nil {
 		return err
 	}
-	fd, ledErr := openUnled(d.Path)
-	if ledErr != nil {
-		return err
-	}
-	_ = unix.Close(fd)
 	out.Given = true
-	return nil
+	return dir.Close()
+}
+
+// toGive opens a directory that root may give to id, now that err keeps id out of it: not what
+// somebody else's link leads to. Nil where there is none.
+func (d Dir) toGive(err error, id Identity) *os.File {
+	if d.Giving == GiveNever || !givable(err, id) || mayAccess(filepath.Dir(d.Path), id, wantThrough) != nil {
+		return nil
+	}
+	fd, err := openUnled(d.Path)
+	if err != nil {
+		return nil
+	}
+	dir := os.NewFile(uintptr(fd), d.Path)
+	if d.Giving == GiveUnused && !isUnused(dir) {
+		_ = dir.Close()
+		return nil
+	}
+	return dir
+}
+
+// isUnused tells whether a directory is root's, for nobody else to write to, and empty but for
+// what ext4 puts into a new file system. A directory with other content is somebody's, as /run,
+// even where it is a mount.
+func isUnused(dir *os.File) bool {
+	var st unix.Stat_t
+	if named, err := os.Lstat(dir.Name()); err != nil || !named.IsDir() { // a link to it has its reasons
+		return false
+	}
+	if unix.Fstat(int(dir.Fd()), &st) != nil || st.Uid != 0 || st.Mode&(unix.S_ISVTX|0o022) != 0 {
+		return false
+	}
+	names, err := dir.Readdirnames(2)
+	return errors.Is(err, io.EOF) || err == nil && len(names) == 1 && names[0] == "lost+found"
 }
 
 // givable tells that an error goes away when root makes id the owner, unless the way there is

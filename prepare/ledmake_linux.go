@@ -34,7 +34,7 @@ func makeUnled(path string, mode fs.FileMode, id Identity, out *Outcome) error {
 	if mode&fs.ModeSticky != 0 {
 		return nil // for everybody, as /tmp is
 	}
-	return giveOpened(w, id, 0)
+	return giveOpened(w, id)
 }
 
 // makeNext makes one directory and goes there.
@@ -60,22 +60,13 @@ func (w *way) makeNext(part string, mode fs.FileMode, out *Outcome) error {
 	return unix.Fchmod(next, how) // the umask took bits away
 }
 
-// giveUnled makes id the owner of one directory and adds mode bits.
-func giveUnled(path string, id Identity, add fs.FileMode) error {
-	w, err := goAlong(path)
-	if err != nil {
-		return err
-	}
-	defer w.close()
-	return giveOpened(w, id, add)
-}
-
-func giveOpened(w *way, id Identity, add fs.FileMode) error {
+// giveOpened makes id the owner of the directory that was reached.
+func giveOpened(w *way, id Identity) error {
 	fd, err := w.open()
 	if err != nil {
 		return err
 	}
 	dir := os.NewFile(uintptr(fd), w.at)
 	defer func() { _ = dir.Close() }()
-	return give(dir, id, add)
+	return give(dir, id, 0)
 }

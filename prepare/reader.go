@@ -167,6 +167,19 @@ func (r *Reader) LookAt(dir, origin string, id Identity) error {
 	return err
 }
 
+// MayGive tells whether root may give a directory that id cannot write to, because somebody named
+// it for id's use and nobody uses it: it is root's, for nobody else to write to, empty and no
+// link, nobody but root could lead the way there elsewhere, and id can go it.
+func (r *Reader) MayGive(dir string, id Identity) bool {
+	return quietly(r, Error{Op: "look at", Path: dir}, func() (bool, error) {
+		opened := Dir{Path: dir, Giving: GiveUnused}.toGive(mayWrite(dir, id), id)
+		if opened == nil {
+			return false, nil
+		}
+		return true, opened.Close()
+	})
+}
+
 // Executable finds a program by its name in a search path, or by its path. What does not answer
 // within the bound is passed over.
 func (r *Reader) Executable(name, searchPath string) (string, error) {

@@ -2,6 +2,7 @@ package prepare
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -143,6 +144,63 @@ func TestLookSaysWhatMakeDoes(t *testing.T) {
 		if (look.Fault == nil) != (makes.Fault == nil) || look.Warning != makes.Warning || !slices.Equal(look.Made, makes.Made) {
 			t.Errorf("%s: looked %+v, made %+v", d.Path, look, makes)
 		}
+	}
+}
+
+// What was made for root's children and for nobody else: a tmpfs of a container's, or a directory
+// of an image's.
+func TestAnUnusedDirectoryIsGiven(t *testing.T) {
+	needRoot(t)
+	const uid, gid = 65534, 65534
+	for name, tt := range map[string]struct {
+		put  func(dir string) error
+		give bool
+	}{
+		"empty":         {func(string) error { return nil }, true},
+		"as a new ext4": {func(dir string) error { return os.Mkdir(dir+"/lost+found", 0o700) }, true},
+		"with a file":   {func(dir string) error { return os.WriteFile(dir+"/x", nil, 0o600) }, false},
+		"with more beside lost+found": {func(dir string) error {
+			return errors.Join(os.Mkdir(dir+"/lost+found", 0o700), os.Mkdir(dir+"/x", 0o700))
+		}, false},
+		"sticky":                  {func(dir string) error { return os.Chmod(dir, fs.ModeSticky|0o755) }, false},
+		"for a group to write to": {func(dir string) error { return os.Chmod(dir, 0o775) }, false},
+		"another's":               {func(dir string) error { return os.Chown(dir, 4711, 4711) }, false},
+		"a link to one": {func(dir string) error {
+			return errors.Join(os.Rename(dir, dir+"-there"), os.Symlink(dir+"-there", dir))
+		}, false},
+		"behind a directory that is another's": {func(dir string) error { return os.Chown(filepath.Dir(dir), 4711, 4711) }, true},
+		"behind a link that is another's": {func(dir string) error {
+			above := filepath.Dir(dir)
+			return errors.Join(os.Rename(above, above+"-there"), os.Symlink(above+"-there", above), os.Lchown(above, 4711, 4711))
+		}, false},
+		"behind a closed door": {func(dir string) error { return os.Chmod(filepath.Dir(dir), 0o700) }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			above := filepath.Join(openDir(t), "above")
+			d := Dir{Path: filepath.Join(above, "tmp"), Required: true, Giving: GiveUnused}
+			if err := errors.Join(os.MkdirAll(d.Path, 0o755), tt.put(d.Path)); err != nil {
+				t.Fatal(err)
+			}
+			if got := NewReader(Bound).MayGive(d.Path, nobody); got != tt.give {
+				t.Errorf("looked at: %t, want %t", got, tt.give)
+			}
+			never := d
+			never.Giving = GiveNever
+			if out := never.Make(nobody); out.Fault == nil || out.Given {
+				t.Errorf("what is everybody's: %+v", out)
+			}
+			look := d.Look(nobody)
+			made := d.Make(nobody)
+			got, _, _ := owner(t, d.Path)
+			if look.Given != tt.give || made.Given != tt.give || (made.Fault == nil) != tt.give || (got == uid) != tt.give {
+				t.Errorf("looked %+v, made %+v, it belongs to %d; want given: %t", look, made, got, tt.give)
+			}
+		})
+	}
+	dir := mountHere(t, "tmpfs", 0, "mode=0755")
+	out := Dir{Path: dir, Required: true, Sockets: true, Giving: GiveUnused}.Make(nobody)
+	if u, g, _ := owner(t, dir); out.Fault != nil || u != uid || g != gid {
+		t.Errorf("a tmpfs: %+v, it belongs to %d:%d", out, u, g)
 	}
 }
 
