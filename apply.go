@@ -45,7 +45,7 @@ func apply(p plan, tell busy) (*prepared, error) {
 	r := &prepared{modeFiles: map[string]string{}}
 	if p.Command == "run" {
 		if p.Companion == nil {
-			r.claimQuietly(p.Runtime)
+			_ = r.claimQuietly(p.Runtime)
 			return r, nil
 		}
 		r.claimDir(p.Runtime) // without it there would be nobody to ask
@@ -89,7 +89,12 @@ func (r *prepared) makeTempDir(p plan) prepare.Outcome {
 	if !errors.Is(out.Fault, unix.ENOSPC) {
 		return out
 	}
-	r.claimQuietly(p.Runtime)
+	if errors.Is(r.claimQuietly(p.Runtime), unix.ENOSPC) {
+		// The claim is a directory, and has found no inode. What this sweep keeps the next one
+		// tells, if there is one.
+		(&prepared{}).sweepAs(p, prepare.Stale.SweepOne)
+		_ = r.claimQuietly(p.Runtime)
+	}
 	if r.claim == nil {
 		return out
 	}
@@ -98,13 +103,15 @@ func (r *prepared) makeTempDir(p plan) prepare.Outcome {
 }
 
 // claimQuietly is for a program that runs as well where nobody can ask for it.
-func (r *prepared) claimQuietly(dir string) {
+func (r *prepared) claimQuietly(dir string) error {
 	if dir == "" {
-		return
+		return nil
 	}
-	if claim, err := takeClaim(dir); err == nil {
+	claim, err := takeClaim(dir)
+	if err == nil {
 		r.claim = claim
 	}
+	return err
 }
 
 func takeClaim(dir string) (*prepare.Claim, error) {

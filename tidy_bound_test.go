@@ -46,6 +46,64 @@ func TestTempDirFullOfLeftovers(t *testing.T) {
 	s.nothingLeft()
 }
 
+// A file system can have room and no inode left: not even for the directory that is our claim.
+func TestTempDirWithoutInodesButLeftovers(t *testing.T) {
+	t.Parallel()
+	for name, free := range map[string]int{"none left": 0, "too few for a start": 3} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newScene(t)
+			need(t, "root", os.Geteuid() == 0, "needs root: it mounts a file system")
+			if err := unix.Mount("tmpfs", s.tmpdir, "tmpfs", 0, "size=4m,nr_inodes=64,mode=0700"); err != nil {
+				t.Skipf("cannot mount a tmpfs here: %v", err)
+			}
+			t.Cleanup(func() { _ = unix.Unmount(s.tmpdir, unix.MNT_DETACH) })
+			metrics := s.tmpdir + metricsOfScene
+			s.must(os.Mkdir(metrics, 0o700))
+			for left := 64; left > free; {
+				s.must(os.WriteFile(fmt.Sprintf("%s/counter_%d.db", metrics, 100000+left), nil, 0o600))
+				var st unix.Statfs_t
+				s.must(unix.Statfs(s.tmpdir, &st))
+				left = int(st.Ffree)
+			}
+			r := s.start("server", "--tmpdir", s.tmpdir)
+			s.awaitHealth(exitHealthy)
+			if files, _ := filepath.Glob(metrics + "/counter_1?????.db"); len(files) > 0 {
+				t.Errorf("left %v", files)
+			}
+			r.stop()
+			r.says("removed what an earlier run left")
+			s.nothingLeft()
+		})
+	}
+}
+
+// Whoever else runs in a TMPDIR without inodes keeps his files, and the start is refused.
+func TestTempDirWithoutInodesOfAnother(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	need(t, "root", os.Geteuid() == 0, "needs root: it mounts a file system")
+	if err := unix.Mount("tmpfs", s.tmpdir, "tmpfs", 0, "nr_inodes=20,mode=0700"); err != nil {
+		t.Skipf("cannot mount a tmpfs here: %v", err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(s.tmpdir, unix.MNT_DETACH) })
+	claim, err := prepare.Take(runtimeDir(s.tmpdir, os.Getuid(), "worker"))
+	s.must(err, os.Mkdir(s.tmpdir+metricsOfScene, 0o700))
+	defer claim.Release()
+	made := 0
+	for ; err == nil; made++ {
+		err = os.WriteFile(fmt.Sprintf("%s/counter_%d.db", s.tmpdir+metricsOfScene, made), nil, 0o600)
+	}
+	r := s.start("server", "--tmpdir", s.tmpdir)
+	if code := r.exitCode(); code != exitCannotWrite {
+		t.Errorf("exit code %d, want %d", code, exitCannotWrite)
+	}
+	r.says("no inodes left, or as good as", s.tmpdir)
+	if files, _ := filepath.Glob(s.tmpdir + metricsOfScene + "/counter_*.db"); len(files) != made-1 {
+		t.Errorf("%d files are left of %d", len(files), made-1)
+	}
+}
+
 func TestOthersInATempDir(t *testing.T) {
 	t.Parallel()
 	tmpdir := filepath.Join(t.TempDir(), "a[b]*c")

@@ -92,7 +92,7 @@ func cause(err error) string {
 	}
 	switch {
 	case errors.Is(err, errNoInodes):
-		return "no inodes left"
+		return "no inodes left, or as good as"
 	case err == syscall.ENOSPC:
 		return "the file system is full, or as good as"
 	case err == syscall.EDQUOT:

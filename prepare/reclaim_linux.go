@@ -64,8 +64,8 @@ func (r *reclaiming) counted(string) bool {
 	return true
 }
 
-// isOurs is about a metric file that takes room, and that [sweeping.remove] would remove.
+// isOurs is about a metric file, which takes an inode, and that [sweeping.remove] would remove.
 func (r *reclaiming) isOurs(name string, st *unix.Stat_t) bool {
 	uid := int(st.Uid)
-	return metricFile(name) && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Blocks > 0 && (uid == os.Geteuid() || uid == r.id.UID)
+	return metricFile(name) && st.Mode&unix.S_IFMT == unix.S_IFREG && (uid == os.Geteuid() || uid == r.id.UID)
 }

@@ -38,11 +38,16 @@ type Swept struct {
 	Kept []error
 	// kept counts them.
 	kept int
+	// first ends the sweep with the first file that is removed; nil: it goes on.
+	first context.CancelFunc
 }
 
 func (s *Swept) removed(bytes int64) {
 	s.Count++
 	s.Bytes += bytes
+	if s.first != nil {
+		s.first()
+	}
 }
 
 func (s *Swept) keep(format string, args ...any) {
@@ -59,6 +64,15 @@ func (s *Swept) keep(format string, args ...any) {
 // it stops where it is.
 func (s Stale) Sweep(ctx context.Context, id Identity, alone bool) Swept {
 	return s.sweep(ctx, sweeping{Swept: &Swept{}, id: id, alone: alone})
+}
+
+// SweepOne is [Stale.Sweep] up to the first file that it removes. Where no inode is left this makes
+// one for the claim: until there is that, two who start at once could both sweep, and one file is
+// no harm.
+func (s Stale) SweepOne(ctx context.Context, id Identity, alone bool) Swept {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	return s.sweep(ctx, sweeping{Swept: &Swept{first: cancel}, id: id, alone: alone})
 }
 
 // Look tells what [Stale.Sweep] would remove and keep, and removes nothing.

@@ -12,11 +12,13 @@ import (
 
 // socketRoom is what the longest socket name puts behind TMPDIR, ak-init's own with the
 // largest uid, and maxSocketPath what a socket path may be (unix(7): 108 bytes with the
-// final zero). roomNeeded is what pid files, keys and sockets of a start take together.
+// final zero). roomNeeded is what pid files, keys and sockets of a start take together, and
+// inodesNeeded how many they are, with directories.
 const (
 	socketRoom    = len("/ak-init-4294967295-server/sock")
 	maxSocketPath = 107
 	roomNeeded    = 1 << 20
+	inodesNeeded  = 16
 )
 
 // errTooLong is for a TMPDIR below which no socket can be bound.
@@ -98,7 +100,7 @@ func hasRoom(dir string) error {
 		return err
 	case s.Total > 0 && s.Free < roomNeeded:
 		return unix.ENOSPC
-	case s.Inodes > 0 && s.FreeInodes == 0:
+	case s.Inodes > 0 && s.FreeInodes < inodesNeeded:
 		return errNoInodes
 	}
 	return nil

@@ -20,8 +20,8 @@ const page = 4096
 func (d Dir) try(id Identity) error {
 	return As(id, func() error {
 		err := fillPage(d.Path)
-		if err == nil && d.Sockets && !hasSockets(d.Path) {
-			err = tryBind(d.Path)
+		if err == nil && d.Sockets {
+			err = trySockets(d.Path)
 		}
 		return err
 	})
@@ -51,10 +51,19 @@ func whichSpace(dir string, err error) error {
 	return err
 }
 
-// hasSockets tells of the usual file systems, which is cheaper than trying.
-func hasSockets(dir string) bool {
+// trySockets tells whether sockets can be bound in dir, and all else that a start makes there. Of
+// the usual file systems it is known, which is cheaper than trying.
+func trySockets(dir string) error {
 	s, err := room(dir)
-	return err == nil && slices.Contains([]string{"tmpfs", "ext4", "xfs", "btrfs"}, s.FSType)
+	switch {
+	case err != nil:
+		return tryBind(dir)
+	case s.Inodes > 0 && s.FreeInodes < inodesNeeded:
+		return errNoInodes
+	case slices.Contains([]string{"tmpfs", "ext4", "xfs", "btrfs"}, s.FSType):
+		return nil
+	}
+	return tryBind(dir)
 }
 
 // tryBind binds a unix socket in dir and takes it away. FAT, some FUSE file systems and
