@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
+	"slices"
 	"strings"
 
 	"ak-init/authentik"
@@ -115,10 +117,26 @@ func judgeSecretKey(c circumstances) []*finding {
 		return []*finding{bad(exitConfig, fmt.Sprintf("mount the file with the key there, readable by %s", c.facts.identity),
 			"the secret key is file://%s, which %s; authentik does not start without", s.Path, what)}
 	}
+	if below := belowSecretKey(c.options.env); below != "" {
+		return []*finding{bad(exitConfig, "set AUTHENTIK_SECRET_KEY to the key, or to file:///PATH of a file that holds it, and take "+below+" away",
+			"%s is set, which takes the place of any secret key and is none; authentik does not start without", below)}
+	}
 	if by != "" {
 		why = "the secret key from " + by + " is empty"
 	}
 	return []*finding{bad(exitConfig, "set AUTHENTIK_SECRET_KEY to a random text of 50 characters or more, always the same, or to file:///PATH of a file that holds one", "%s; authentik does not start without", why)}
+}
+
+// belowSecretKey gives a variable that makes a table of the secret key, as AUTHENTIK_SECRET_KEY__FILE,
+// which other images take: with a key in a file of settings authentik's loader fails over it
+// (authentik/lib/config.py, update, 2026.2).
+func belowSecretKey(env map[string]string) string {
+	for _, name := range slices.Sorted(maps.Keys(env)) {
+		if strings.HasPrefix(name, "AUTHENTIK_SECRET_KEY__") {
+			return name
+		}
+	}
+	return ""
 }
 
 func judgeSecretFiles(c circumstances) []*finding {

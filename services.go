@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -200,11 +199,6 @@ func (p *plan) spec() supervise.Spec {
 	return s
 }
 
-// longerFirst sorts names, but puts X__FILE before X: authentik's loader fails over a level
-// below a value that it has already set, and takes them in this order
-// (authentik/lib/utils/dict.py, set_path_in_dict, 2026.2).
-func longerFirst(a, b string) int { return cmp.Compare(a+"~", b+"~") }
-
 func (p *plan) command(c process) supervise.Command {
 	env := p.env
 	if c.bare {
@@ -217,7 +211,7 @@ func (p *plan) command(c process) supervise.Command {
 		}
 	}
 	command := supervise.Command{Name: c.Name, Path: c.Path, Argv: c.Argv, Dir: c.Dir, Foreground: c.foreground, Whole: c.whole}
-	for _, name := range slices.SortedFunc(maps.Keys(env), longerFirst) {
+	for _, name := range slices.SortedFunc(maps.Keys(env), authentik.LoadOrder) {
 		command.Env = append(command.Env, name+"="+env[name])
 	}
 	if p.drops {

@@ -2,6 +2,7 @@ package authentik
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -187,11 +188,16 @@ func merge(under, over map[string]any) map[string]any {
 	return under
 }
 
+// LoadOrder compares two variables as they must stand in the environment of authentik's processes:
+// by name, but X__FILE before X. Its loader fails over a level below a value that it has set
+// already, and takes them as they stand (authentik/lib/utils/dict.py, set_path_in_dict, 2026.2).
+func LoadOrder(a, b string) int { return cmp.Compare(a+"~", b+"~") }
+
 // fromEnvironment makes AUTHENTIK_POSTGRESQL__HOST postgresql.host. What is JSON is taken
 // for that, as Python does: true is a truth value, and 1e3 a number.
 func fromEnvironment(env map[string]string) map[string]any {
 	tree := map[string]any{}
-	for _, name := range slices.Sorted(maps.Keys(env)) {
+	for _, name := range slices.SortedFunc(maps.Keys(env), LoadOrder) {
 		key, ok := strings.CutPrefix(name, envPrefix)
 		if !ok {
 			continue
