@@ -186,7 +186,7 @@ func parse(args, environ []string) (options, error) {
 		o.command, o.args = "help", nil
 	}
 	fs.Visit(func(f *pflag.Flag) { o.given[f.Name] = "--" + f.Name })
-	if err := o.twins(fs, o.env, "environment"); err != nil {
+	if err := o.twins(fs, o.env, func(string) string { return "environment" }); err != nil {
 		return o, err
 	}
 	for _, file := range slices.Backward(o.envFiles) { // of two files the later wins

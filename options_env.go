@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/hashicorp/go-envparse"
@@ -17,8 +18,8 @@ import (
 )
 
 // twins sets every flag that is not decided yet from its twin in env. An empty value
-// is none: compose files write ${X:-}.
-func (o *options) twins(fs *pflag.FlagSet, env map[string]string, origin string) error {
+// is none: compose files write ${X:-}. origin says where a twin stands.
+func (o *options) twins(fs *pflag.FlagSet, env map[string]string, origin func(twin string) string) error {
 	var bad error
 	known := map[string]bool{}
 	asked := o.question != "" // by what beats env: the three questions are one setting
@@ -29,14 +30,66 @@ func (o *options) twins(fs *pflag.FlagSet, env map[string]string, origin string)
 		if o.given[f.Name] != "" || value == "" || bad != nil || f.Name == "help" || asked && isQuestion(f.Name) {
 			return
 		}
+		o.given[f.Name] = twin + " from the " + origin(twin)
 		if err := fs.Set(f.Name, value); err != nil {
-			bad = refuse(exitUsage, fmt.Errorf("%s from the %s: %w", twin, origin, err))
-			return
+			bad = refuse(exitUsage, fmt.Errorf("%s: %w", o.given[f.Name], o.unfit(f, err)))
 		}
-		o.given[f.Name] = twin + " from the " + origin
 	})
 	o.unknown = append(o.unknown, strays(env, known)...)
 	return bad
+}
+
+// fromEnvFile begins the origin of what stands in an env file.
+const fromEnvFile = "env file "
+
+// isFromFile tells whether a flag was set by an env file, what of it is never shown: it may be a
+// secret that was written to the wrong line.
+func (o *options) isFromFile(flag string) bool {
+	return strings.Contains(o.given[flag], " from the "+fromEnvFile)
+}
+
+// shown is a flag's value for a message.
+func (o *options) shown(flag, value string) string {
+	if o.isFromFile(flag) {
+		return "its value"
+	}
+	return strconv.Quote(value)
+}
+
+// unfit says of a value from an env file what it should be, and not what it is.
+func (o *options) unfit(f *pflag.Flag, err error) error {
+	if !o.isFromFile(f.Name) {
+		return err
+	}
+	switch f.Value.Type() {
+	case "duration":
+		return errors.New("its value is no duration, such as 25s or 5m")
+	case "int":
+		return errors.New("its value is no number")
+	case "bool":
+		return errors.New("its value is neither true nor false")
+	}
+	if invalid, ok := errors.AsType[*pflag.InvalidValueError](err); ok && isQuestion(f.Name) {
+		if _, ok := errors.AsType[*strconv.NumError](err); ok {
+			return errors.New("its value is neither true nor false")
+		}
+		return invalid.Unwrap() // which names questions alone
+	}
+	return fmt.Errorf("its value is none for --%s; \"ak-init help\" says what is", f.Name)
+}
+
+// lineOf is the number of the line that gives a name its value: of several the last counts.
+// envparse takes "export" and white space before it.
+func lineOf(raw []byte, name string) int {
+	last, number := 0, 0
+	for line := range bytes.Lines(raw) {
+		number++
+		key, _, _ := bytes.Cut(line, []byte("="))
+		if string(bytes.TrimSpace(bytes.TrimPrefix(bytes.TrimSpace(key), []byte("export ")))) == name {
+			last = number
+		}
+	}
+	return last
 }
 
 func isQuestion(flag string) bool {
@@ -71,7 +124,7 @@ func (o *options) readEnvFile(fs *pflag.FlagSet, path string) error {
 		}
 		o.env[name], o.fromFile[name] = value, path
 	}
-	return o.twins(fs, vars, "env file "+path)
+	return o.twins(fs, vars, func(twin string) string { return fmt.Sprintf("%s%s:%d", fromEnvFile, path, lineOf(raw, twin)) })
 }
 
 func asMap(environ []string) map[string]string {

@@ -135,13 +135,22 @@ func apartFromDatabase() []string {
 	return []string{"run", "bash", "manage", "healthcheck", "status"}
 }
 
+// flagFault says what is wrong with a flag.
+func (o *options) flagFault(flag, what string) error {
+	apart := " "
+	if o.isFromFile(flag) { // behind a number of a line
+		apart = ": "
+	}
+	return errors.New(o.origin(flag) + apart + what)
+}
+
 func (o *options) flagFaults() (faults []error) {
 	fault := func(flag, format string, args ...any) {
-		faults = append(faults, fmt.Errorf("%s %s", o.origin(flag), fmt.Sprintf(format, args...)))
+		faults = append(faults, o.flagFault(flag, fmt.Sprintf(format, args...)))
 	}
 	oneOf := func(flag, value string, allowed ...string) {
 		if !slices.Contains(allowed, value) {
-			fault(flag, "%q is none of %s", value, strings.Join(allowed, ", "))
+			fault(flag, "%s is none of %s", o.shown(flag, value), strings.Join(allowed, ", "))
 		}
 	}
 	oneOf("log-format", o.logFormat, "auto", "json", "console")
@@ -157,7 +166,7 @@ func (o *options) flagFaults() (faults []error) {
 		fault("restart-limit", "%d is less than none", o.restartLimit)
 	}
 	if o.given["tmpdir"] != "" && !filepath.IsAbs(o.tmpdir) {
-		fault("tmpdir", "%q is not an absolute path", o.tmpdir)
+		fault("tmpdir", "%s is not an absolute path", o.shown("tmpdir", o.tmpdir))
 	}
 	if o.given["root"] != "" && o.root == "" {
 		fault("root", "is empty")

@@ -32,8 +32,8 @@ func TestFlagBeatsEnvironmentBeatsFileBeatsDefault(t *testing.T) {
 		origin  string
 	}{
 		{"default", []string{"server"}, nil, 25 * time.Second, "--grace-period"},
-		{"file", []string{"server", "--env-file", file}, nil, 3 * time.Second, "AK_INIT_GRACE_PERIOD from the env file " + file},
-		{"file by its twin", []string{"server"}, []string{"AK_INIT_ENV_FILE=" + file}, 3 * time.Second, "AK_INIT_GRACE_PERIOD from the env file " + file},
+		{"file", []string{"server", "--env-file", file}, nil, 3 * time.Second, "AK_INIT_GRACE_PERIOD from the env file " + file + ":1"},
+		{"file by its twin", []string{"server"}, []string{"AK_INIT_ENV_FILE=" + file}, 3 * time.Second, "AK_INIT_GRACE_PERIOD from the env file " + file + ":1"},
 		{"environment", []string{"server", "--env-file", file}, []string{"AK_INIT_GRACE_PERIOD=2s"}, 2 * time.Second, "AK_INIT_GRACE_PERIOD from the environment"},
 		{"an empty twin is none", []string{"server"}, []string{"AK_INIT_GRACE_PERIOD="}, 25 * time.Second, "--grace-period"},
 		{"flag", []string{"--grace-period=1s", "server", "--env-file", file}, []string{"AK_INIT_GRACE_PERIOD=2s"}, time.Second, "--grace-period"},
