@@ -65,7 +65,7 @@ func (p *plan) environment(o options, f facts) {
 	}
 	p.setHome()
 	for _, name := range slices.Sorted(maps.Keys(f.onIPv4)) {
-		p.set(name, f.onIPv4[name], "this machine has no IPv6")
+		p.set(name, f.onIPv4[name], originNoIPv6)
 	}
 	for _, name := range notify.Variables() { // meant for us: a child would speak for all
 		if _, set := p.env[name]; set {

@@ -146,11 +146,25 @@ func (l *logger) prepared(p plan, r *prepared, strict bool) error {
 		l.Info("directory made", logs.Str("path", dir))
 	}
 	l.changed(p, r.given)
+	l.withoutIPv6(p)
 	for _, d := range r.done {
 		l.Info(d.event, d.fields...)
 	}
 	l.warnings(all)
 	return nil
+}
+
+// withoutIPv6 says which addresses are others than the release's own.
+func (l *logger) withoutIPv6(p plan) {
+	var taken []string
+	for _, v := range p.Environment {
+		if v.Origin == originNoIPv6 {
+			taken = append(taken, v.Name+"="+v.Value)
+		}
+	}
+	if len(taken) > 0 {
+		l.Info("this machine has no IPv6: authentik listens on IPv4 instead", logs.Str("set", strings.Join(taken, " ")))
+	}
 }
 
 // warnings says what can be lived with.

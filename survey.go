@@ -89,6 +89,9 @@ const (
 	originDefault     = "a default for TMPDIR"
 )
 
+// originNoIPv6 is why an address that nobody has set is IPv4's.
+const originNoIPv6 = "this machine has no IPv6"
+
 // survey looks and changes nothing. unusable are directories that could not be written
 // after all. Where it finds a fault it looks on as far as that makes sense: facts without a
 // layout are of no use, others are.
