@@ -219,7 +219,7 @@ func judgeStorage(c circumstances) []*finding {
 				"/media is a mount, and from 2025.12 on uploads lie in %s, which is none: authentik does not manage them, and reports vanish with the container", d.Path)}
 		}
 		note := okay("%s is no mount: uploads vanish with the container", d.Path)
-		note.Remedy = "mount a volume on " + d.Path + ", or set AUTHENTIK_STORAGE__BACKEND to s3, if there are to be any"
+		note.Remedy = "mount a volume on " + d.Path + ", or set " + d.Backend + " to s3, if there are to be any"
 		return []*finding{note}
 	}
 	return nil
