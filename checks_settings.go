@@ -193,7 +193,8 @@ func judgeBootstrap(c circumstances) []*finding {
 			all = append(all, warn(remedy, "%s", found))
 		}
 	}
-	if len(given) > 0 && c.options.command == "server" {
+	// Where the server has such a step the worker takes them as well, by the blueprint itself.
+	if len(given) > 0 && c.options.command == "server" && c.facts.release.Server.Bootstrap == nil {
 		all = append(all, warn("set it for the worker, at its first start", "%s: only the worker applies it", strings.Join(given, ", ")))
 	}
 	if c.options.env["AUTHENTIK_BOOTSTRAP_PASSWORD"] != "" && c.options.env["AUTHENTIK_BOOTSTRAP_PASSWORD_HASH"] != "" {

@@ -27,7 +27,7 @@ func somewhereWith(o options, text string) (facts, error) {
 		},
 	})
 	f.config = f.release.Config(f.settings, f.layout.Root)
-	f.listeners = listenersOf(o.command, f.config)
+	f.listeners = listenersOf(o.command, f.release, f.config)
 	chain, err := tempDirCandidates(o)
 	f.tempDirs = chain
 	return f, err

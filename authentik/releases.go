@@ -149,7 +149,8 @@ func Releases() []Release {
 // newest is the one that the others are told from.
 func newest() Release {
 	return Release{
-		Name: "2026.2",
+		Name:  "2026.2",
+		Patch: 2,
 		Server: Verb{
 			Name:     "server",
 			Program:  "authentik",
@@ -197,7 +198,7 @@ func newest() Release {
 			{Name: WaitName, Program: "python", Args: []string{"-m", "lifecycle.wait_for_db"}},
 			{Name: MigrateName, Program: "python", Args: []string{"-m", "lifecycle.migrate"}},
 		},
-		// lifecycle/migrate.py, 2026.2.2; before, it is not heeded, and nothing is left to do.
+		// lifecycle/migrate.py, 2026.2.2.
 		SkipMigrations: "AUTHENTIK_SKIP_MIGRATIONS",
 		DropsTo:        "authentik",
 		DockerSocket:   "/var/run/docker.sock",

@@ -22,10 +22,9 @@ type earlier struct {
 // whatever becomes of gunicorn (internal/web/proxy.go), which is looked at in any case.
 func earlierReleases() []earlier {
 	return []earlier{
-		{"2025.12", 0, day(2026, 1, 13), func(r *Release) {
-			r.SkipMigrations = ""
-			r.Server.HealthSocket = ""
-		}},
+		// Before 2026.2.2 nothing keeps a service from migrating.
+		{"2026.2", 0, day(2026, 2, 24), func(r *Release) { r.SkipMigrations = "" }},
+		{"2025.12", 0, day(2026, 1, 13), func(r *Release) { r.Server.HealthSocket = "" }},
 		{"2025.10", 0, day(2025, 10, 27), func(r *Release) {
 			// authentik/root/{settings,storages}.py; public is the schema of the one tenant that there
 			// always is, and has no settings of its own.
