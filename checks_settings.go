@@ -193,14 +193,19 @@ func judgeBootstrap(c circumstances) []*finding {
 			all = append(all, warn(remedy, "%s", found))
 		}
 	}
-	// Where the server has such a step the worker takes them as well, by the blueprint itself.
-	if len(given) > 0 && c.options.command == "server" && c.facts.release.Server.Bootstrap == nil {
+	if len(given) > 0 && c.leavesBootstrap() {
 		all = append(all, warn("set it for the worker, at its first start", "%s: only the worker applies it", strings.Join(given, ", ")))
 	}
 	if c.options.env["AUTHENTIK_BOOTSTRAP_PASSWORD"] != "" && c.options.env["AUTHENTIK_BOOTSTRAP_PASSWORD_HASH"] != "" {
 		all = append(all, warn("keep one of them", "AUTHENTIK_BOOTSTRAP_PASSWORD and AUTHENTIK_BOOTSTRAP_PASSWORD_HASH are both set, which authentik does not take"))
 	}
 	return all
+}
+
+// leavesBootstrap tells whether only another service applies the credentials. Where the server
+// has such a step (through 2025.6) the worker takes them as well, by the blueprint itself.
+func (c circumstances) leavesBootstrap() bool {
+	return c.options.command == "server" && c.facts.release.Server.Bootstrap == nil
 }
 
 func judgeStorage(c circumstances) []*finding {
