@@ -19,6 +19,10 @@ func installationChecks() []check {
 			goesWrong: "warning: an unknown one is taken for the newest known", judge: judgeRelease,
 		},
 		{
+			id: "migrations", looks: "whether --migrate never can be had",
+			goesWrong: "warning where the release's services migrate whatever they are told", judge: judgeMigrations,
+		},
+		{
 			// Pain 29.
 			id: "data-files", looks: "what authentik opens below its root, beside its code",
 			goesWrong: "error 78 for what nothing works without in an image of a known release, else warning", judge: judgeDataFiles,
@@ -49,6 +53,14 @@ func installationChecks() []check {
 func judgeLayout(c circumstances) []*finding {
 	l := c.facts.layout
 	return []*finding{okay("%s in %s: it holds %s", l.Kind, l.Root, strings.Join(l.Evidence, ", "))}
+}
+
+func judgeMigrations(c circumstances) []*finding {
+	release := c.facts.release
+	if c.options.migrate != migrateNever || release.SkipMigrations != "" || !c.serves("server") && !c.serves("worker") {
+		return nil
+	}
+	return []*finding{warn("leave out --migrate never", "authentik %s migrates at every start, which %s cannot keep it from", c.facts.layout.Version, c.options.origin("migrate"))}
 }
 
 func judgeRelease(c circumstances) []*finding {

@@ -228,13 +228,19 @@ func judgeBootstrap(c circumstances) []*finding {
 			all = append(all, warn(remedy, "%s", found))
 		}
 	}
-	if len(given) > 0 && c.options.command == "server" {
+	if len(given) > 0 && c.leavesBootstrap() {
 		all = append(all, warn("set it for the worker, at its first start", "%s: only the worker applies it", strings.Join(given, ", ")))
 	}
 	if c.options.env["AUTHENTIK_BOOTSTRAP_PASSWORD"] != "" && c.options.env["AUTHENTIK_BOOTSTRAP_PASSWORD_HASH"] != "" {
 		all = append(all, warn("keep one of them", "AUTHENTIK_BOOTSTRAP_PASSWORD and AUTHENTIK_BOOTSTRAP_PASSWORD_HASH are both set, which authentik does not take"))
 	}
 	return all
+}
+
+// leavesBootstrap tells whether only another service applies the credentials. Where the server
+// has such a step (through 2025.6) the worker takes them as well, by the blueprint itself.
+func (c circumstances) leavesBootstrap() bool {
+	return c.options.command == "server" && c.facts.release.Server.Bootstrap == nil
 }
 
 func judgeStorage(c circumstances) []*finding {
@@ -254,7 +260,7 @@ func judgeStorage(c circumstances) []*finding {
 				"/media is a mount, and from 2025.12 on uploads lie in %s, which is none: authentik does not manage them, and reports vanish with the container", d.Path)}
 		}
 		note := okay("%s is no mount: uploads vanish with the container", d.Path)
-		note.Remedy = "mount a volume on " + d.Path + ", or set AUTHENTIK_STORAGE__BACKEND to s3, if there are to be any"
+		note.Remedy = "mount a volume on " + d.Path + ", or set " + d.Backend + " to s3, if there are to be any"
 		return []*finding{note}
 	}
 	return nil

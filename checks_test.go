@@ -224,7 +224,7 @@ func answering(err error, addresses ...string) func(*circumstances) {
 // data is the official image with one mount.
 func data(mount string) func(*circumstances) {
 	return func(c *circumstances) {
-		c.facts.config = authentik.Settings{}.Config("/")
+		c.facts.config = authentik.Releases()[0].Config(authentik.Settings{}, "/")
 		c.facts.mounts = map[string]bool{mount: true}
 	}
 }

@@ -26,8 +26,8 @@ func somewhereWith(o options, text string) (facts, error) {
 			return nil, fs.ErrNotExist
 		},
 	})
-	f.config = f.settings.Config(f.layout.Root)
-	f.listeners = listenersOf(o.command, f.config)
+	f.config = f.release.Config(f.settings, f.layout.Root)
+	f.listeners = listenersOf(o.command, f.release, f.config)
 	chain, err := tempDirCandidates(o)
 	f.tempDirs = chain
 	return f, err

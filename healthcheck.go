@@ -168,15 +168,14 @@ func askAuthentik(o options, dirs []string, deadline time.Time) health.Answer {
 func askService(o options, dirs []string, deadline time.Time, reader *prepare.Reader) health.Answer {
 	mode, dir := findMode(o, dirs, reader)
 	a := health.Answer{Service: mode, Phase: "without ak-init"}
-	release := authentik.Releases()[0]
-	verb, ok := release.Verb(mode)
+	release, verb, ok := releaseIn(dir, mode)
 	if !ok {
 		a.Service, a.Phase = cmp.Or(mode, "authentik"), "not running"
 		a.Reason = fmt.Sprintf("no ak-init and no %s in %s", release.Server.ModeFile, strings.Join(dirs, ", "))
 		return a
 	}
 	settings, _ := readSettings(o, "/", reader) // what can be read says enough
-	if err := probe(verb, settings.Config("/"), dir, o.question, deadline); err != nil {
+	if err := probe(verb, release.Config(settings, "/"), dir, o.question, deadline); err != nil {
 		a.Reason = err.Error()
 		return a
 	}
@@ -184,10 +183,29 @@ func askService(o options, dirs []string, deadline time.Time, reader *prepare.Re
 	return a
 }
 
-// probe asks a service by all that its verb has: the pid file, and HTTP.
+// releaseIn gives the newest release whose service leaves in its TMPDIR what lies there: a pid
+// file, or a heartbeat. Where nothing does it is the newest of all.
+func releaseIn(dir, mode string) (r authentik.Release, verb authentik.Verb, ok bool) {
+	releases := authentik.Releases()
+	for _, r := range releases {
+		verb, ok := r.Verb(mode)
+		if mark := cmp.Or(verb.PIDFile, verb.Heartbeat); mark != "" && unix.Access(path.Join(dir, mark), unix.F_OK) == nil {
+			return r, verb, ok
+		}
+	}
+	verb, ok = releases[0].Verb(mode)
+	return releases[0], verb, ok
+}
+
+// probe asks a service by all that its verb has: the pid file, the heartbeat, and HTTP.
 func probe(verb authentik.Verb, config authentik.Config, dir string, q health.Question, deadline time.Time) error {
 	if verb.PIDFile != "" {
 		if _, err := health.PIDFile(path.Join(dir, verb.PIDFile)); err != nil {
+			return err
+		}
+	}
+	if verb.Heartbeat != "" {
+		if err := health.Heartbeat(path.Join(dir, verb.Heartbeat), verb.HeartbeatAge); err != nil {
 			return err
 		}
 	}

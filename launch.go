@@ -92,6 +92,11 @@ func readyProbe(h healthPlan) health.Probe {
 				return fmt.Errorf("no pid file yet: %w", err)
 			}
 		}
+		if h.Heartbeat != "" {
+			if err := health.Heartbeat(h.Heartbeat, h.heartbeatAge); err != nil {
+				return fmt.Errorf("no heartbeat: %w", err)
+			}
+		}
 		if h.Ready == "" {
 			return nil // it runs, and nothing else is known of it
 		}

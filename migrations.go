@@ -60,7 +60,7 @@ func migratesBefore(o options, verb authentik.Verb) bool {
 func (p *plan) skipMigrations(o options, f facts, verb authentik.Verb) []variable {
 	name := f.release.SkipMigrations
 	switch {
-	case verb.Interactive:
+	case verb.Interactive, name == "":
 	case verb.Migrates:
 		if p.env[name] != "" { // meant for the services of the same environment
 			return []variable{{name, "false", "migrations are what is asked for"}}

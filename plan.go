@@ -133,7 +133,14 @@ type healthPlan struct {
 	Live      string   `json:"live,omitempty"`
 	Ready     string   `json:"ready,omitempty"`
 	PIDFile   string   `json:"pid_file,omitempty"`
+	// Heartbeat is a file that the service touches, at least every heartbeatAge.
+	Heartbeat string `json:"heartbeat,omitempty"`
+
+	heartbeatAge time.Duration
 }
+
+// isWorkers tells whether a service that answers no live question is its worker processes.
+func (h healthPlan) isWorkers() bool { return h.PIDFile != "" || h.Heartbeat != "" }
 
 // hidden stands for a value that may be a secret.
 const hidden = "***"

@@ -47,9 +47,12 @@ func (p *plan) planAll(o options, f facts) error {
 	p.Directories = append(p.Directories, dataDirectories(f.config)...)
 	p.runIn(f.self.UID, o.command)
 	beside := f.config.Beside()
-	ports := []variable{
-		{"AUTHENTIK_LISTEN__HTTP", beside.ListenHTTP, "a port beside the server's"},
-		{"AUTHENTIK_LISTEN__METRICS", beside.ListenMetrics, "a port beside the server's"},
+	var ports []variable
+	if listen := f.release.Worker.Listen; listen != "" {
+		ports = []variable{
+			{authentik.Variable(listen + "http"), beside.ListenHTTP, "a port beside the server's"},
+			{authentik.Variable(listen + "metrics"), beside.ListenMetrics, "a port beside the server's"},
+		}
 	}
 	var faults []error
 	for _, one := range []struct {
@@ -75,7 +78,9 @@ func (p *plan) planAll(o options, f facts) error {
 		faults = append(faults, err)
 	}
 	faults = append(faults, p.planDatabase(o, f, authentik.Verb{}, p.Services[0].Environment[:2]))
-	faults = append(faults, p.bootstrap(f.release.Worker, p.Services[1].Environment, f.find))
+	for i, verb := range []authentik.Verb{f.release.Server, f.release.Worker} {
+		faults = append(faults, p.bootstrap(verb, p.Services[i].Environment, f.find))
+	}
 	return merged(faults...)
 }
 
@@ -130,7 +135,12 @@ func (p *plan) service(verb authentik.Verb, args []string, tmpdir string, config
 		return s, err
 	}
 	s.ModeFile = path.Join(tmpdir, verb.ModeFile)
-	s.Health.Addresses = config.ProbeAddresses()
+	if verb.Listen != "" {
+		s.Health.Addresses = config.ProbeAddresses()
+	}
+	if verb.Heartbeat != "" {
+		s.Health.Heartbeat, s.Health.heartbeatAge = path.Join(tmpdir, verb.Heartbeat), verb.HeartbeatAge
+	}
 	if verb.PIDFile != "" {
 		s.StalePIDFile = path.Join(tmpdir, verb.PIDFile)
 		s.Health.PIDFile = s.StalePIDFile
@@ -152,7 +162,7 @@ func (p *plan) bootstrap(verb authentik.Verb, own []variable, find finder) error
 		return nil
 	}
 	step, err := p.resolve("bootstrap", append([]string{b.Program}, b.Args...), find)
-	step.Optional, step.Environment = true, own
+	step.Optional, step.Environment = !b.Needed, own
 	p.Steps = append(p.Steps, step)
 	return err
 }

@@ -107,7 +107,7 @@ func survey(o options, unusable map[string]error, reader *prepare.Reader) (facts
 	f.identityFailed = identityErr != nil
 	if ofAuthentik {
 		f.settings, f.settingsFault = readSettings(o, f.layout.Root, reader.For(f.identity))
-		f.config = f.settings.Config(f.layout.Root)
+		f.config = f.release.Config(f.settings, f.layout.Root)
 		f.surveyUserSettings(reader)
 		f.databaseProgram = programBeside(databaseName, reader)
 	}

@@ -23,7 +23,7 @@ func (f *facts) surveyHost(o options, reader *prepare.Reader) {
 	if onIPv4 := f.config; len(onIPv4.TakeIPv4(f.settings)) > 0 && !prepare.HasIPv6() {
 		f.onIPv4 = f.config.TakeIPv4(f.settings)
 	}
-	f.listeners = listenersOf(o.command, f.config)
+	f.listeners = listenersOf(o.command, f.release, f.config)
 	for i, l := range f.listeners {
 		f.listeners[i].onIPv4 = f.onIPv4[authentik.Variable(l.setting)] != ""
 		f.listeners[i].err = f.tryAddress(o, l.address)
@@ -68,9 +68,9 @@ func portOf(address string) (int, bool) {
 	return n, err == nil && numErr == nil && n > 0
 }
 
-// listenersOf are the addresses of a command's services. authentik's worker answers at the
-// settings of the server (authentik/tasks/forks.py, 2026.2).
-func listenersOf(command string, config authentik.Config) []listener {
+// listenersOf are the addresses of a command's services. Where authentik's worker listens it is
+// at the settings of the server (authentik/tasks/forks.py, 2026.2).
+func listenersOf(command string, release authentik.Release, config authentik.Config) []listener {
 	var all []listener
 	add := func(service, setting, list string, vital bool) {
 		for address := range strings.SplitSeq(list, ",") {
@@ -85,9 +85,9 @@ func listenersOf(command string, config authentik.Config) []listener {
 	if command == "all" {
 		config = config.Beside()
 	}
-	if command == "worker" || command == "all" {
-		add("worker", "listen.http", config.ListenHTTP, false)
-		add("worker", "listen.metrics", config.ListenMetrics, false)
+	if listen := release.Worker.Listen; listen != "" && (command == "worker" || command == "all") {
+		add("worker", listen+"http", config.ListenHTTP, false)
+		add("worker", listen+"metrics", config.ListenMetrics, false)
 	}
 	return all
 }

@@ -163,7 +163,7 @@ func phasesOf(p plan) map[string]string {
 	phases := map[string]string{}
 	for _, s := range p.Services {
 		switch {
-		case s.Health.Ready != "" || s.Health.PIDFile != "":
+		case s.Health.Ready != "" || s.Health.isWorkers():
 			phases[s.Name] = string(health.Starting)
 		case s.Name == authentik.MigrateName:
 			phases[s.Name] = string(health.Migrating)

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -21,7 +22,7 @@ func (s servicePlan) probes() health.Probes {
 			ports.Numbers = append(ports.Numbers, n)
 		}
 	}
-	family := &health.Family{Backend: s.Drain, Workers: h.PIDFile != ""}
+	family := &health.Family{Backend: s.Drain, Workers: h.isWorkers()}
 	look := func(pid int) []health.Process {
 		var all []health.Process
 		for _, m := range supervise.FamilyOf(pid, s.Drain) {
@@ -36,8 +37,9 @@ func (s servicePlan) probes() health.Probes {
 			all := look(pid)
 			return cmp.Or(family.Saw(time.Now(), all), ports.Saw(all))
 		}
-	case h.PIDFile != "":
-		// It works without its health port, which comes late, and is only not ready.
+	case h.isWorkers():
+		// It works without its health port, which comes late, and is only not ready; so it is
+		// without a heartbeat, which stops where its broker is gone.
 		var last atomic.Pointer[[]health.Process]
 		probes.Watch = func(pid int) error {
 			all := look(pid)
@@ -46,10 +48,20 @@ func (s servicePlan) probes() health.Probes {
 		}
 		ready := probes.Ready
 		probes.Ready = func() error { // asked behind Watch
-			return cmp.Or(ready(), ports.Saw(*last.Load()))
+			all := *last.Load()
+			return cmp.Or(ready(), h.ownHeartbeat(all), ports.Saw(all))
 		}
 	}
 	return probes
+}
+
+// ownHeartbeat tells whether the heartbeat is this process': an earlier one may have left the
+// file, and not long ago.
+func (h healthPlan) ownHeartbeat(all []health.Process) error {
+	if h.Heartbeat == "" || len(all) == 0 || health.Heartbeat(h.Heartbeat, all[0].Age) == nil {
+		return nil
+	}
+	return fmt.Errorf("%s is of an earlier run", h.Heartbeat)
 }
 
 // turned says how a service's health has changed.

@@ -32,41 +32,47 @@ type DataDir struct {
 	IfThere bool
 }
 
-// Config picks from the settings of a release what its launcher must know. Where a setting
-// has no value, not even in the release's own file, the default of 2026.2 stands in
+// Config picks from settings what the release's launcher must know. Where a setting has no
+// value, not even in the release's own file, the default of 2026.2 stands in
 // (authentik/lib/default.yml).
-func (s Settings) Config(root string) Config {
-	get := func(name, otherwise string) string { return cmp.Or(s.Text(name), otherwise) }
-	listen := func(name, otherwise string) string { return withoutUser(cmp.Or(s.joined(name), otherwise)) }
-	c := Config{
-		ListenHTTP:    listen("listen.http", "0.0.0.0:9000"),
-		ListenHTTPS:   listen("listen.https", "0.0.0.0:9443"),
-		ListenMetrics: listen("listen.metrics", "0.0.0.0:9300"),
-		WebPath:       get("web.path", "/"),
+func (r Release) Config(s Settings, root string) Config {
+	listen := func(name, otherwise string) string {
+		// Through 2025.8.3 the release's own file has the latter, and the Go server takes the
+		// former from the environment (internal/config/struct.go).
+		return withoutUser(cmp.Or(s.joined("listen."+name), s.joined("listen.listen_"+name), otherwise))
 	}
-	backend := get("storage.backend", "file")
-	dir := get("storage.file.path", "./data")
-	// authentik/admin/files/backends/file.py, 2026.2: files lie in <path>/<use>, and a
-	// use may have settings of its own.
-	for _, use := range []string{"media", "reports"} {
-		if get("storage."+use+".backend", backend) != "file" {
+	return Config{
+		ListenHTTP:    listen("http", "0.0.0.0:9000"),
+		ListenHTTPS:   listen("https", "0.0.0.0:9443"),
+		ListenMetrics: listen("metrics", "0.0.0.0:9300"),
+		WebPath:       cmp.Or(s.Text("web.path"), "/"),
+		DataDirs:      r.Uploads.dirs(s, root),
+	}
+}
+
+// dirs are the directories that these settings give.
+func (u Uploads) dirs(s Settings, root string) (dirs []DataDir) {
+	get := func(name, otherwise string) string { return cmp.Or(s.Text(name), otherwise) }
+	backend, dir := get(u.Backend, "file"), get(u.Path, u.Default)
+	for _, below := range u.Below {
+		if get("storage."+below+".backend", backend) != "file" {
 			continue
 		}
 		d := DataDir{
-			Path:    get("storage."+use+".file.path", dir),
-			Setting: "AUTHENTIK_STORAGE__FILE__PATH",
-			Backend: "AUTHENTIK_STORAGE__BACKEND",
+			Path:    get("storage."+below+".file.path", dir),
+			Setting: Variable(u.Path),
+			Backend: Variable(u.Backend),
 		}
 		if !path.IsAbs(d.Path) {
 			d.Path = path.Join(root, d.Path)
 		}
-		if !slices.Contains(c.DataDirs, d) {
-			c.DataDirs = append(c.DataDirs, d)
+		if !slices.Contains(dirs, d) {
+			dirs = append(dirs, d)
 		}
-		d.Path, d.IfThere = path.Join(d.Path, use), true
-		c.DataDirs = append(c.DataDirs, d)
+		d.Path, d.IfThere = path.Join(d.Path, below), true
+		dirs = append(dirs, d)
 	}
-	return c
+	return dirs
 }
 
 // TakeIPv4 replaces IPv6's wildcards by IPv4's for a machine that has no IPv6, where nobody but

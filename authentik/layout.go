@@ -41,17 +41,8 @@ func common() []string { return []string{"manage.py", "lifecycle", "authentik"} 
 
 func kinds() []kind {
 	return []kind{
-		{
-			// lifecycle/container/Dockerfile, 2026.2: ENV PATH, the binary in /bin.
-			name:  "image",
-			needs: append(common(), "ak-root/.venv/bin/python"),
-			path:  []string{"lifecycle", "ak-root/.venv/bin", "bin"},
-			defaults: map[string]string{
-				"VENV_PATH":               "{root}/ak-root/.venv",
-				"PYTHONDONTWRITEBYTECODE": "1",
-				"PYTHONUNBUFFERED":        "1",
-			},
-		},
+		image("ak-root/.venv", "lifecycle", "ak-root/.venv/bin", "bin"), // lifecycle/container/Dockerfile, 2026.2
+		image("ak-root/venv", "ak-root/venv/bin", "lifecycle", "bin"),   // Dockerfile, 2025.2
 		{
 			// One store path holds Django and Python; the server binary comes by PATH.
 			name:       "nix",
@@ -62,6 +53,20 @@ func kinds() []kind {
 				"PYTHONDONTWRITEBYTECODE": "1",
 				"PYTHONUNBUFFERED":        "1",
 			},
+		},
+	}
+}
+
+// image is the official image by its ENV VENV_PATH and PATH; the binary is in /bin.
+func image(venv string, path ...string) kind {
+	return kind{
+		name:  "image",
+		needs: append(common(), venv+"/bin/python"),
+		path:  path,
+		defaults: map[string]string{
+			"VENV_PATH":               "{root}/" + venv,
+			"PYTHONDONTWRITEBYTECODE": "1",
+			"PYTHONUNBUFFERED":        "1",
 		},
 	}
 }

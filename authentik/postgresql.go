@@ -29,12 +29,17 @@ type PostgreSQL struct {
 }
 
 // postgresqlDefaults are authentik/lib/default.yml's of 2026.2, for a root that has no such
-// file.
-func postgresqlDefaults() map[string]any {
-	return map[string]any{"postgresql": map[string]any{
+// file, or not all of it. One that names a host and no sslmode is of 2025.8 or before, where
+// libpq's default is in force.
+func postgresqlDefaults(named []string) map[string]any {
+	defaults := map[string]any{
 		"host": "localhost", "port": "5432", "name": "authentik", "user": "authentik",
 		"password": "env://POSTGRES_PASSWORD", "sslmode": "disable", "default_schema": "public",
-	}}
+	}
+	if slices.Contains(named, "postgresql.host") {
+		delete(defaults, "sslmode")
+	}
+	return map[string]any{"postgresql": defaults}
 }
 
 // PostgreSQL gives the primary. The error names what of it authentik ignores; the rest

@@ -13,7 +13,9 @@ import (
 // two releases do not share belongs here, not into an if.
 type Release struct {
 	// Name is the release without its patch level, as "2026.2".
-	Name   string
+	Name string
+	// Patch is the first patch level that the row is for.
+	Patch  int
 	Server Verb
 	Worker Verb
 	// Others are verbs that run something and end with it.
@@ -21,7 +23,8 @@ type Release struct {
 	// Migrate are the steps that bring the database up to date, once for all who
 	// start afterwards.
 	Migrate []Step
-	// SkipMigrations is the variable that keeps a service from doing the same again.
+	// SkipMigrations is the variable that keeps a service from doing the same again, empty
+	// where there is none: it finds nothing left to do then.
 	SkipMigrations string
 	// DropsTo is the user that children get instead of root where a verb says so.
 	DropsTo string
@@ -34,6 +37,8 @@ type Release struct {
 	Settings []string
 	// Renamed are settings of earlier releases.
 	Renamed []Rename
+	// Uploads are where it writes what users upload.
+	Uploads Uploads
 	// Published is the day of the release's first version: no clock is right before it.
 	Published time.Time
 	// MinimumPostgreSQL is the oldest major version that the release works with.
@@ -64,6 +69,10 @@ type Verb struct {
 	// the mode file; the pid file is written by the service, on whose command line it
 	// stands.
 	ModeFile, PIDFile string
+	// Heartbeat is the name in TMPDIR of a file that the service touches while it is at work,
+	// HeartbeatAge how old it may become. Empty: it touches none.
+	Heartbeat    string
+	HeartbeatAge time.Duration
 	// Sockets and StalePIDFiles are patterns (path.Match) of names in TMPDIR that an earlier
 	// run may leave behind.
 	Sockets, StalePIDFiles []string
@@ -73,8 +82,11 @@ type Verb struct {
 	// release that has none leaves none there, so it is asked where there is one.
 	HealthSocket string
 	// Live and Ready are paths below web.path that answer at listen.http.
-	// An empty Live: the verb is live by its pid file alone.
+	// An empty Live: the verb is live by its processes alone.
 	Live, Ready string
+	// Listen begins the settings of its addresses, as "listen." does listen.http and
+	// listen.metrics. Empty: it listens nowhere.
+	Listen string
 }
 
 // Step is a program that runs to its end before the service.
@@ -90,6 +102,17 @@ type Bootstrap struct {
 	Args    []string
 	// Triggers are variables; one that is set and not empty is enough.
 	Triggers []string
+	// Needed: the service is not started where it fails.
+	Needed bool
+}
+
+// Uploads are the settings of the directory for uploads.
+type Uploads struct {
+	// Path and Backend are the settings' names, Default is the former's value where it has none.
+	Path, Backend, Default string
+	// Below are the directories in there. Each may have settings of its own, as
+	// storage.media.file.path and storage.media.backend for media.
+	Below []string
 }
 
 // Argv is a verb's command line; its first word is looked up in PATH.
@@ -116,67 +139,81 @@ const (
 // internal/gounicorn/gounicorn.go, internal/config/config.go and
 // packages/django-dramatiq-postgres, each at the tag of the release.
 func Releases() []Release {
-	return []Release{
-		{
-			Name: "2026.2",
-			Server: Verb{
-				Name:     "server",
-				Program:  "authentik",
-				ModeFile: "authentik-mode",
-				// gunicorn's socket and pid files; a reload has a second one
-				// (internal/gounicorn/gounicorn.go, internal/web/web.go).
-				Sockets:       []string{"authentik-core.sock"},
-				StalePIDFiles: []string{"authentik-gunicorn.*.pid", "authentik-gunicorn.*.pid.2"},
-				// The Go process ends at once on TERM and cuts what it proxies; gunicorn must
-				// have finished before (internal/web/web.go, cmd/server/server.go).
-				Drain: "gunicorn",
-				// From 2026.5 on, which is taken for this release (internal/web/web.go,
-				// cmd/server/healthcheck.go, main branch of April 2026).
-				HealthSocket: "authentik.sock",
-				Live:         "-/health/live/",
-				Ready:        "-/health/ready/",
-			},
-			Worker: Verb{
-				Name:      "worker",
-				Program:   "python",
-				Args:      []string{"-m", "manage", "worker", "--pid-file", "{tmpdir}/authentik-worker.pid"},
-				TakesArgs: true,
-				DropsRoot: true,
-				ModeFile:  "authentik-mode",
-				PIDFile:   "authentik-worker.pid",
-				// The worker's health server answers every path alike: 200 when its database
-				// does (authentik/tasks/middleware.py).
-				Ready: "-/health/ready/",
-				// From 2025.8 on the worker's, and its failure is ignored (lifecycle/ak).
-				Bootstrap: &Bootstrap{
-					Program:  "python",
-					Args:     []string{"-m", "manage", "apply_blueprint", "system/bootstrap.yaml"},
-					Triggers: []string{"AUTHENTIK_BOOTSTRAP_PASSWORD", "AUTHENTIK_BOOTSTRAP_TOKEN"},
-				},
-			},
-			Others: []Verb{
-				{Name: "bash", Program: "bash", Interactive: true},
-				{Name: "manage", Program: "python", Args: []string{"-m", "manage"}, TakesArgs: true, Interactive: true},
-				{Name: MigrateName, Program: "python", Args: []string{"-m", "lifecycle.migrate"}, DropsRoot: true, Migrates: true},
-			},
-			// What both services do first by themselves (manage.py, lifecycle/gunicorn.conf.py).
-			Migrate: []Step{
-				{Name: WaitName, Program: "python", Args: []string{"-m", "lifecycle.wait_for_db"}},
-				{Name: MigrateName, Program: "python", Args: []string{"-m", "lifecycle.migrate"}},
-			},
-			// lifecycle/migrate.py, 2026.2.2; before, it is not heeded, and nothing is left to do.
-			SkipMigrations: "AUTHENTIK_SKIP_MIGRATIONS",
-			DropsTo:        "authentik",
-			DockerSocket:   "/var/run/docker.sock",
-			// The Go server changes its directory to it (internal/config/config.go).
-			Unset:     []string{"WORKSPACE_DIR"},
-			Settings:  settings2026(),
-			Renamed:   renamed2026(),
-			Published: time.Date(2026, 2, 24, 0, 0, 0, 0, time.UTC),
-			// Django 5.2's (its release notes, "Dropped support for PostgreSQL 13").
-			MinimumPostgreSQL: 14,
-			DataFiles:         dataFiles(),
+	all := []Release{newest()}
+	for _, e := range earlierReleases() {
+		all = append(all, all[len(all)-1].before(e))
+	}
+	return all
+}
+
+// newest is the one that the others are told from.
+func newest() Release {
+	return Release{
+		Name:  "2026.2",
+		Patch: 2,
+		Server: Verb{
+			Name:     "server",
+			Program:  "authentik",
+			ModeFile: "authentik-mode",
+			// gunicorn's socket and pid files; a reload has a second one
+			// (internal/gounicorn/gounicorn.go, internal/web/web.go).
+			Sockets:       []string{"authentik-core.sock"},
+			StalePIDFiles: []string{"authentik-gunicorn.*.pid", "authentik-gunicorn.*.pid.2"},
+			// The Go process ends at once on TERM and cuts what it proxies; gunicorn must
+			// have finished before (internal/web/web.go, cmd/server/server.go).
+			Drain: "gunicorn",
+			// From 2026.5 on, which is taken for this release (internal/web/web.go,
+			// cmd/server/healthcheck.go, main branch of April 2026).
+			HealthSocket: "authentik.sock",
+			Live:         "-/health/live/",
+			Ready:        "-/health/ready/",
+			Listen:       "listen.",
 		},
+		Worker: Verb{
+			Name:      "worker",
+			Program:   "python",
+			Args:      []string{"-m", "manage", "worker", "--pid-file", "{tmpdir}/authentik-worker.pid"},
+			TakesArgs: true,
+			DropsRoot: true,
+			ModeFile:  "authentik-mode",
+			PIDFile:   "authentik-worker.pid",
+			// The worker's health server answers every path alike: 200 when its database
+			// does (authentik/tasks/middleware.py).
+			Ready:  "-/health/ready/",
+			Listen: "listen.",
+			// From 2025.8 on the worker's, and its failure is ignored (lifecycle/ak).
+			Bootstrap: &Bootstrap{
+				Program:  "python",
+				Args:     []string{"-m", "manage", "apply_blueprint", "system/bootstrap.yaml"},
+				Triggers: []string{"AUTHENTIK_BOOTSTRAP_PASSWORD", "AUTHENTIK_BOOTSTRAP_TOKEN"},
+			},
+		},
+		Others: []Verb{
+			{Name: "bash", Program: "bash", Interactive: true},
+			{Name: "manage", Program: "python", Args: []string{"-m", "manage"}, TakesArgs: true, Interactive: true},
+			{Name: MigrateName, Program: "python", Args: []string{"-m", "lifecycle.migrate"}, DropsRoot: true, Migrates: true},
+		},
+		// What both services do first by themselves (manage.py, lifecycle/gunicorn.conf.py).
+		Migrate: []Step{
+			{Name: WaitName, Program: "python", Args: []string{"-m", "lifecycle.wait_for_db"}},
+			{Name: MigrateName, Program: "python", Args: []string{"-m", "lifecycle.migrate"}},
+		},
+		// lifecycle/migrate.py, 2026.2.2.
+		SkipMigrations: "AUTHENTIK_SKIP_MIGRATIONS",
+		DropsTo:        "authentik",
+		DockerSocket:   "/var/run/docker.sock",
+		// The Go server changes its directory to it (internal/config/config.go).
+		Unset:    []string{"WORKSPACE_DIR"},
+		Settings: settings2026(),
+		Renamed:  renamed2026(),
+		// authentik/admin/files/backends/file.py: files lie in <path>/<use>.
+		Uploads: Uploads{
+			Path: "storage.file.path", Backend: "storage.backend", Default: "./data", Below: []string{"media", "reports"},
+		},
+		Published: day(2026, 2, 24),
+		// Django 5.2's (its release notes, "Dropped support for PostgreSQL 13").
+		MinimumPostgreSQL: 14,
+		DataFiles:         dataFiles(),
 	}
 }
 
@@ -185,7 +222,7 @@ func Releases() []Release {
 func ReleaseOf(version string) (r Release, known bool) {
 	releases := Releases()
 	for _, r := range releases {
-		if version == r.Name || strings.HasPrefix(version, r.Name+".") {
+		if r.isOf(version) {
 			return r, true
 		}
 	}

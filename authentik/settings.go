@@ -65,7 +65,7 @@ const envPrefix = "AUTHENTIK_"
 // error joins a [*FileError] for each that cannot be read or makes no sense. What could be read
 // counts.
 func ReadSettings(from Sources) (Settings, error) {
-	s := Settings{tree: postgresqlDefaults(), given: map[string]string{}}
+	s := Settings{tree: map[string]any{}, given: map[string]string{}}
 	var faults []error
 	files := settingsFiles(from)
 	for _, file := range files {
@@ -75,7 +75,7 @@ func ReadSettings(from Sources) (Settings, error) {
 		}
 		names := leaves("", tree)
 		if file == files[0] {
-			s.named = names
+			s.named, s.tree = names, postgresqlDefaults(names)
 		} else {
 			s.give(names, file)
 		}

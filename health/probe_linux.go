@@ -131,6 +131,20 @@ func PIDFile(path string) (int, error) {
 	return pid, nil
 }
 
+// Heartbeat looks whether a file has been touched no longer ago than maxAge. It is looked at
+// only, so that a FIFO in its place makes nobody wait. A time to come, of a clock that was put
+// back, is not old.
+func Heartbeat(path string, maxAge time.Duration) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if age := time.Since(info.ModTime()); age > maxAge {
+		return fmt.Errorf("%s was last touched %s ago, and should be every %s", path, age.Round(time.Second), maxAge.Round(time.Second))
+	}
+	return nil
+}
+
 // readStart reads no more of a file than a pid or a command line needs, and waits for
 // nobody: in a shared directory anybody can put a FIFO in its place.
 func readStart(path string) ([]byte, error) {

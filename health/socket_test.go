@@ -175,6 +175,42 @@ func TestHTTPProbe(t *testing.T) {
 	}
 }
 
+// Celery is not here; touch is what its timer does.
+func TestHeartbeat(t *testing.T) {
+	const maxAge = 30 * time.Second
+	path := filepath.Join(t.TempDir(), "authentik-worker")
+	touch := func() {
+		t.Helper()
+		if out, err := exec.CommandContext(t.Context(), "touch", path).CombinedOutput(); err != nil {
+			t.Fatalf("touch: %v\n%s", err, out)
+		}
+	}
+	if err := Heartbeat(path, maxAge); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no file: %v", err)
+	}
+	touch()
+	if err := Heartbeat(path, maxAge); err != nil {
+		t.Errorf("touched just now: %v", err)
+	}
+	for age, want := range map[time.Duration]string{-time.Hour: "", 20 * time.Second: "", 31 * time.Second: "was last touched 31s ago, and should be every 30s"} {
+		at := time.Now().Add(-age)
+		if err := os.Chtimes(path, at, at); err != nil {
+			t.Fatal(err)
+		}
+		if err := Heartbeat(path, maxAge); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("touched %s ago: %v, want %q", age, err, want)
+		}
+	}
+	touch()
+	if err := Heartbeat(path, maxAge); err != nil {
+		t.Errorf("touched again: %v", err)
+	}
+	if err := errors.Join(os.Remove(path), syscall.Mkfifo(path, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	_ = Heartbeat(path, maxAge) // whatever it says of a FIFO, it has come back
+}
+
 func TestPIDFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "authentik-worker.pid")
 	write := func(content string) {
