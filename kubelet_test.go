@@ -91,6 +91,7 @@ type pod struct {
 	spec map[string]any
 	// container is the only one.
 	container map[string]any
+	deleted   bool
 }
 
 // readmeYAML is README's block of YAML that begins with these words.
@@ -197,12 +198,11 @@ func (p *pod) apply() {
 	}
 	p.node.Apply(p.name, map[string]any{"apiVersion": "v1", "kind": "Pod", "metadata": map[string]any{"name": p.name}, "spec": p.spec})
 	p.t.Cleanup(func() {
-		id := p.now().ID()
-		if id == "" {
-			return
+		if !p.deleted {
+			id := p.now().ID()
+			p.node.Delete(p.name)
+			p.node.Await("the end of "+p.name, func() bool { return p.node.Gone(id) })
 		}
-		p.node.Delete(p.name)
-		p.node.Await("the end of "+p.name, func() bool { return p.node.Gone(id) })
 	})
 }
 
@@ -260,6 +260,9 @@ func TestKubelet(t *testing.T) {
 		"a healthy server is left alone":                          kube.healthy,
 		"a hung server is restarted":                              kube.hung,
 		"a request in flight is answered when the pod is deleted": kube.drain,
+		"a migration is live for as long as it lasts":             kube.migration,
+		"an outage of the database restarts nobody":               kube.outage,
+		"a worker finishes its task":                              kube.worker,
 	} {
 		t.Run(name, func(t *testing.T) { t.Parallel(); test(k, t, db) })
 	}
@@ -442,6 +445,7 @@ func (p *pod) startRedis() {
 func (p *pod) end(want int) {
 	p.t.Helper()
 	id, begin := p.now().ID(), time.Now()
+	p.deleted = true
 	p.node.Delete(p.name)
 	p.node.Await("its end", func() bool { return p.node.Gone(id) })
 	p.t.Logf("%s was gone after %s", p.name, time.Since(begin).Round(100*time.Millisecond))
