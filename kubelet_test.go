@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -52,33 +53,42 @@ func newKube(t *testing.T) kube {
 	return k
 }
 
-// realRoot is the root directory of an image with the programs of ak-init's, and with
-// testdata/real in the official image's layout; Python comes from mounts at /usr and at the
+// realRoot is imageRoot with testdata/real; Python comes from mounts at /usr and at the
 // virtualenv's own path.
 func realRoot(t *testing.T) string {
+	t.Helper()
+	root := imageRoot(t)
+	for _, words := range [][]string{
+		{"rm", "-r", root + "/ak-root"},
+		{"sh", "-c", "cp -RL testdata/real/* " + root},
+		{"mkdir", root + "/ak-root"},
+		{"ln", "-s", os.Getenv("AK_VENV"), root + "/ak-root/.venv"},
+		{"ln", "-s", "usr/lib", root + "/lib"},
+		{"ln", "-s", "usr/lib64", root + "/lib64"},
+	} {
+		if out, err := exec.Command(words[0], words[1:]...).CombinedOutput(); err != nil {
+			t.Fatalf("%q: %v\n%s", words, err, out)
+		}
+	}
+	return root
+}
+
+// imageRoot is the root directory of an image that holds the stand-in, and ak-init with what
+// stands beside it.
+func imageRoot(t *testing.T) string {
 	t.Helper()
 	root := filepath.Join(t.TempDir(), "root")
 	standin, err := standIn()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := layout.Image(root, standin); err != nil {
+	if err := errors.Join(layout.Image(root, standin), os.Mkdir(root+"/tmp", 0o777)); err != nil {
 		t.Fatal(err)
 	}
-	for _, words := range [][]string{
-		{"rm", "-r", root + "/ak-root"},
-		{"sh", "-c", "cp -RL testdata/real/* " + root},
-		{"mkdir", root + "/ak-root", root + "/tmp"},
-		{"ln", "-s", os.Getenv("AK_VENV"), root + "/ak-root/.venv"},
-		{"ln", "-s", "usr/lib", root + "/lib"},
-		{"ln", "-s", "usr/lib64", root + "/lib64"},
-		{"go", "build", "-trimpath", "-o", root + "/", ".", "./cmd/ak-init-database", "./cmd/ak-init-http"},
-	} {
-		cmd := exec.Command(words[0], words[1:]...)
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("%q: %v\n%s", words, err, out)
-		}
+	cmd := exec.Command("go", "build", "-trimpath", "-o", root+"/", ".", "./cmd/ak-init-database", "./cmd/ak-init-http")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
 	}
 	return root
 }
