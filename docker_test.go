@@ -112,6 +112,29 @@ func (d docker) goImage() {
 	d.imageFrom(dir, d.image+"-go", "ENV PATH=/usr/local/go/bin GOPATH=/go GOPROXY=off GONOSUMDB=* GOCACHE=/tmp/cache HOME=/tmp GOTOOLCHAIN=local")
 }
 
+// The build knows each room by its name, and a new one has to be named.
+func TestContainerfileCopiesEveryRoom(t *testing.T) {
+	containerfile, err1 := os.ReadFile("Containerfile")
+	ignored, err2 := os.ReadFile(".dockerignore")
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "-f", "{{.ImportPath}}", ".", "./cmd/...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range strings.Fields(string(out)) {
+		name, ours := strings.CutPrefix(path, "ak-init/")
+		room, _, _ := strings.Cut(name, "/")
+		if ours && !strings.Contains(string(containerfile), "\nCOPY "+room+" "+room+"\n") {
+			t.Errorf("%s is not copied", room)
+		}
+		if ours && !strings.Contains(string(ignored), "\n!"+room) {
+			t.Errorf("%s is ignored", room)
+		}
+	}
+}
+
 // TestContainer is the whole of it: the Containerfile on top of an image that holds
 // the stand-in alone, read-only, as a uid without a name.
 func TestContainer(t *testing.T) {
