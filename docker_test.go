@@ -9,9 +9,11 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"ak-init/health"
 	"ak-init/testdata/standin/layout"
 )
 
@@ -110,6 +112,29 @@ func (d docker) goImage() {
 	d.imageFrom(dir, d.image+"-go", "ENV PATH=/usr/local/go/bin GOPATH=/go GOPROXY=off GONOSUMDB=* GOCACHE=/tmp/cache HOME=/tmp GOTOOLCHAIN=local")
 }
 
+// The build knows each room by its name, and a new one has to be named.
+func TestContainerfileCopiesEveryRoom(t *testing.T) {
+	containerfile, err1 := os.ReadFile("Containerfile")
+	ignored, err2 := os.ReadFile(".dockerignore")
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "-f", "{{.ImportPath}}", ".", "./cmd/...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range strings.Fields(string(out)) {
+		name, ours := strings.CutPrefix(path, "ak-init/")
+		room, _, _ := strings.Cut(name, "/")
+		if ours && !strings.Contains(string(containerfile), "\nCOPY "+room+" "+room+"\n") {
+			t.Errorf("%s is not copied", room)
+		}
+		if ours && !strings.Contains(string(ignored), "\n!"+room) {
+			t.Errorf("%s is ignored", room)
+		}
+	}
+}
+
 // TestContainer is the whole of it: the Containerfile on top of an image that holds
 // the stand-in alone, read-only, as a uid without a name.
 func TestContainer(t *testing.T) {
@@ -132,6 +157,7 @@ func TestContainer(t *testing.T) {
 	for _, tmpfs := range []string{"/tmp", "/dev/shm"} {
 		t.Run("server, read-only, uid 65534, writable "+tmpfs, func(t *testing.T) { d.in(t).serve(tmpfs) })
 	}
+	t.Run("starting, healthy, unhealthy, healthy", func(t *testing.T) { d.in(t).healthTurns() })
 	t.Run("nothing writable", func(t *testing.T) {
 		out := d.in(t).refused("73", "--read-only", "--user", "65534:65534", "--ipc", "none")
 		if !strings.Contains(out, "no directory can be TMPDIR") {
@@ -193,6 +219,54 @@ func (d docker) serve(tmpfs string) {
 	}
 	if code := d.run("inspect", "-f", "{{.State.ExitCode}}", name); code != "0" {
 		d.t.Errorf("exit code %s, want the server's 0\n%s", code, d.logs(name))
+	}
+}
+
+// healthTurns follows HEALTHCHECK through a slow start and a hang.
+func (d docker) healthTurns() {
+	d.t.Helper()
+	name := d.start("--read-only", "--user", "65534:65534", "--tmpfs", "/tmp", "-e", "TMPDIR=/tmp", "-e", "STANDIN_GUNICORN_DELAY=4s",
+		"--health-start-period", "60s", "--health-retries", "2")
+	d.await("a check that fails in the start", func() bool {
+		return strings.Contains(d.run("inspect", "-f", "{{json .State.Health.Log}}", name), `"ExitCode":1`)
+	})
+	d.awaitHealth(name, "starting")
+	d.awaitHealth(name, "healthy")
+	server := d.pid(name, "authentik")
+	hung := time.Now()
+	d.signal(server, syscall.SIGSTOP)
+	d.awaitHealth(name, "unhealthy")
+	if took := time.Since(hung); took < health.Threshold-5*time.Second {
+		d.t.Errorf("unhealthy after %s, before the threshold of %s", took, health.Threshold)
+	}
+	if said := d.run("inspect", "-f", "{{json .State.Health.Log}}", name); !strings.Contains(said, "stopped, as by SIGSTOP") {
+		d.t.Errorf("the check says %s", said)
+	}
+	d.signal(server, syscall.SIGCONT)
+	d.awaitHealth(name, "healthy")
+	d.t.Logf("unhealthy, and healthy again, %s after the hang", time.Since(hung).Round(time.Second))
+	d.run("stop", "-t", "20", name)
+	if code := d.run("inspect", "-f", "{{.State.ExitCode}}", name); code != "0" {
+		d.t.Errorf("exit code %s\n%s", code, d.logs(name))
+	}
+}
+
+// pid is the host's pid of a container's process by its name.
+func (d docker) pid(name, program string) int {
+	d.t.Helper()
+	for line := range strings.Lines(d.run("top", name, "-eo", "pid,args")) {
+		if words := strings.Fields(line); len(words) > 1 && filepath.Base(words[1]) == program {
+			return number(d.t, words[0])
+		}
+	}
+	d.t.Fatalf("no %s runs in %s", program, name)
+	return 0
+}
+
+func (d docker) signal(pid int, sig syscall.Signal) {
+	d.t.Helper()
+	if err := syscall.Kill(pid, sig); err != nil {
+		d.t.Fatal(err)
 	}
 }
 

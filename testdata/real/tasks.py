@@ -24,6 +24,7 @@ from dramatiq.middleware import (
     TimeLimit,
 )
 
+import database
 from events import record
 
 
@@ -31,8 +32,8 @@ class Health(BaseHTTPRequestHandler):
     """Answers every path alike, as authentik's does while its database answers."""
 
     def do_HEAD(self) -> None:
-        """200."""
-        self.send_response(200)
+        """200, or 503 while the database is away."""
+        self.send_response(200 if database.answers() else 503)
         self.end_headers()
 
     do_GET = do_HEAD

@@ -1,6 +1,7 @@
 """ASGI application that answers any path.
 
-``/-/health/live/``, ``/-/health/ready/``  200, not recorded: probes come each second
+``/-/health/live/``                        200, not recorded: probes come each second
+``/-/health/ready/``                       the same, but 503 while the database is away
 ``/pid``                                   200 and the worker's process id
 ``/slow?for=SECONDS``                      200 ``done`` after an asynchronous sleep
 ``/slow?for=SECONDS&sync=1``               the same, asleep in a thread of the worker's
@@ -20,6 +21,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qs
 
+import database
 from events import record
 
 Message = dict[str, Any]
@@ -44,11 +46,11 @@ async def answer(path: str, query: str) -> str:
     return "done"
 
 
-async def respond(send: Send, body: str) -> None:
-    """Send a complete 200."""
+async def respond(send: Send, body: str, status: int = 200) -> None:
+    """Send a complete response."""
     content = body.encode()
     headers = [(b"content-type", b"text/plain"), (b"content-length", str(len(content)).encode())]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": content})
 
 
@@ -59,7 +61,8 @@ async def application(scope: dict[str, Any], receive: Receive, send: Send) -> No
         return
     path, query = scope["path"], scope["query_string"].decode("latin-1")
     if path.startswith("/-/health/"):
-        await respond(send, "ok")
+        well = "/ready/" not in path or await asyncio.to_thread(database.answers)
+        await respond(send, *(("ok",) if well else ("no database", 503)))
         return
     target = f"{path}?{query}" if query else path
     record("gunicorn", f"request begin {target}")
