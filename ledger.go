@@ -97,8 +97,9 @@ type account struct {
 }
 
 // probes are a service's, timed. A program of the user's own is not probed.
-func (a *account) probes(s servicePlan) health.Probes {
+func (a *account) probes(s servicePlan, threshold time.Duration) health.Probes {
 	p := s.probes()
+	p.Threshold = threshold
 	if len(s.Health.Addresses) > 0 {
 		p.Live, p.Ready = timed(p.Live, &a.liveTook), timed(p.Ready, &a.readyTook)
 	}
@@ -127,7 +128,7 @@ func newLedger(p plan, c *course) *ledger {
 	l := &ledger{command: p.Command, begun: c.begun, course: c}
 	for _, s := range p.Services {
 		a := &account{name: s.Name, exits: map[exitWay]int{}}
-		a.monitor = health.NewMonitor(s.Name, a.probes(s), c.turned)
+		a.monitor = health.NewMonitor(s.Name, a.probes(s, p.liveThreshold), c.turned)
 		l.services = append(l.services, a)
 	}
 	return l

@@ -25,7 +25,7 @@ type options struct {
 
 	root, tmpdir, user, fixOwnership  string
 	envFiles                          []string
-	grace, stopDelay                  time.Duration
+	grace, stopDelay, liveThreshold   time.Duration
 	logFormat, logLevel, output       string
 	dryRun, strict, signalGroup       bool
 	warnOnReap, watch, json, timeline bool
@@ -85,6 +85,7 @@ func flagSet(o *options) *pflag.FlagSet {
 	fs.StringVar(&o.fixOwnership, "fix-ownership", string(prepare.FixWrong), "root gives files to the children: `never|wrong|always`, wrong is those that belong to somebody else")
 	fs.DurationVar(&o.grace, "grace-period", 25*time.Second, "from the first stop signal to SIGKILL")
 	fs.DurationVar(&o.stopDelay, "stop-delay", 0, "go on serving, but not ready, before the stop begins")
+	fs.DurationVar(&o.liveThreshold, "live-threshold", health.Threshold, "a service that has not been well for so long is not live")
 	fs.BoolVar(&o.signalGroup, "signal-group", false, "signals go to the child's whole process group")
 	fs.Func("rewrite-signal", "the child gets another signal than ak-init does, or none, as `FROM:TO`, such as TERM:INT, 15:2 or HUP:0; can be given again", o.rewriteSignal)
 	fs.StringVar(&o.restart, "restart", string(supervise.Never), "a service that ends is started again: `never|on-failure|always`")

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"ak-init/health"
 	"ak-init/prepare"
@@ -176,6 +177,9 @@ func (o *options) flagFaults() (faults []error) {
 	}
 	if o.stopDelay < 0 || o.grace > 0 && o.stopDelay >= o.grace {
 		fault("stop-delay", "%s does not fit into the grace period of %s", o.stopDelay, o.grace)
+	}
+	if o.liveThreshold < time.Second {
+		fault("live-threshold", "%s is less than a second, in which nobody is asked twice; 30s is the default", o.liveThreshold)
 	}
 	return faults
 }

@@ -38,13 +38,15 @@ type plan struct {
 	Services []servicePlan `json:"services"`
 	// Runtime is ak-init's own directory, and Socket its socket in there, by which it is
 	// asked.
-	Runtime     string      `json:"runtime,omitempty"`
-	Socket      string      `json:"socket,omitempty"`
-	GracePeriod string      `json:"grace_period"`
-	StopDelay   string      `json:"stop_delay"`
-	Restart     restartPlan `json:"restart"`
-	SuccessExit []int       `json:"success_exit,omitempty"`
-	Signals     signalPlan  `json:"signals"`
+	Runtime     string `json:"runtime,omitempty"`
+	Socket      string `json:"socket,omitempty"`
+	GracePeriod string `json:"grace_period"`
+	StopDelay   string `json:"stop_delay"`
+	// LiveThreshold is for how long a service may be ill before it is not live.
+	LiveThreshold string      `json:"live_threshold"`
+	Restart       restartPlan `json:"restart"`
+	SuccessExit   []int       `json:"success_exit,omitempty"`
+	Signals       signalPlan  `json:"signals"`
 	// Findings are what the checks have found.
 	Findings []*finding `json:"findings"`
 
@@ -53,9 +55,9 @@ type plan struct {
 	// tempDirWarnings are why directories that come before TMPDIR's are not it.
 	tempDirWarnings []error
 	// openFiles is the children's limit of descriptors, 0 to leave it alone.
-	openFiles        uint64
-	grace, stopDelay time.Duration
-	env              map[string]string
+	openFiles                       uint64
+	grace, stopDelay, liveThreshold time.Duration
+	env                             map[string]string
 }
 
 // servicePlan is one service, and what is its own.
@@ -148,23 +150,25 @@ const hidden = "***"
 // makePlan is pure: what was asked for and what was found give what is to be done.
 func makePlan(o options, f facts) (plan, error) {
 	p := plan{
-		Command:     o.command,
-		Release:     f.release.Name,
-		Layout:      f.layout,
-		Identity:    f.identity,
-		Environment: []variable{},
-		Unset:       f.release.Unset,
-		Steps:       []process{},
-		Services:    []servicePlan{},
-		GracePeriod: o.grace.String(),
-		StopDelay:   o.stopDelay.String(),
-		Restart:     restartPlan{supervise.Policy(o.restart), o.restartLimit},
-		SuccessExit: o.successExit,
-		Signals:     planSignals(o),
-		Findings:    []*finding{},
-		drops:       f.identity.UID != f.self.UID || f.identity.GID != f.self.GID,
-		grace:       o.grace,
-		stopDelay:   o.stopDelay,
+		Command:       o.command,
+		Release:       f.release.Name,
+		Layout:        f.layout,
+		Identity:      f.identity,
+		Environment:   []variable{},
+		Unset:         f.release.Unset,
+		Steps:         []process{},
+		Services:      []servicePlan{},
+		GracePeriod:   o.grace.String(),
+		StopDelay:     o.stopDelay.String(),
+		LiveThreshold: o.liveThreshold.String(),
+		Restart:       restartPlan{supervise.Policy(o.restart), o.restartLimit},
+		SuccessExit:   o.successExit,
+		Signals:       planSignals(o),
+		Findings:      []*finding{},
+		drops:         f.identity.UID != f.self.UID || f.identity.GID != f.self.GID,
+		grace:         o.grace,
+		stopDelay:     o.stopDelay,
+		liveThreshold: o.liveThreshold,
 	}
 	if o.command == "run" {
 		err := p.planProgram(o, f)

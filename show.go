@@ -45,7 +45,7 @@ func show(p plan, output string, w io.Writer) error {
 		row("signals", line, "")
 	}
 	row("restart", string(p.Restart.Policy), "")
-	row("grace period", p.GracePeriod, "stop delay "+p.StopDelay)
+	row("grace period", p.GracePeriod, "stop delay "+p.StopDelay+", live threshold "+p.LiveThreshold)
 	if p.Socket != "" {
 		row("asked through", p.Socket, "")
 	}

@@ -57,12 +57,19 @@ func (s *scene) kill(pid int, sig syscall.Signal) {
 	s.must(syscall.Kill(pid, sig))
 }
 
-// Each is a server or worker that looks alive from without, and does nothing. All of them
-// take the threshold's 30 s, side by side.
+// Each is a server or worker that looks alive from without, and does nothing.
+
+// newTruthScene waits for 2 s before it calls a service not live, in the place of 30.
+func newTruthScene(t *testing.T) *scene {
+	t.Helper()
+	s := newRealScene(t)
+	s.env = append(s.env, "AK_INIT_LIVE_THRESHOLD=2s")
+	return s
+}
 
 func TestTruthGunicornThatComesAndGoes(t *testing.T) {
 	t.Parallel()
-	s := newRealScene(t)
+	s := newTruthScene(t)
 	s.env = append(s.env, "REAL_BOOT_FAILS=1", "REAL_BOOT_DELAY=1")
 	r := s.start("server")
 	s.awaitNotLive(r, "gunicorn ends and is started again")
@@ -72,7 +79,7 @@ func TestTruthGunicornThatComesAndGoes(t *testing.T) {
 
 func TestTruthGunicornThatIsGone(t *testing.T) {
 	t.Parallel()
-	s := newRealScene(t)
+	s := newTruthScene(t)
 	r := s.start("server")
 	s.awaitHealth(0, "--ready")
 	masters := s.childrenOf(s.mainOf())
@@ -87,7 +94,7 @@ func TestTruthGunicornThatIsGone(t *testing.T) {
 
 func TestTruthGunicornThatIsStopped(t *testing.T) {
 	t.Parallel()
-	s := newRealScene(t)
+	s := newTruthScene(t)
 	r := s.start("server")
 	s.awaitHealth(0, "--ready")
 	master := s.childrenOf(s.mainOf())[0]
@@ -102,7 +109,7 @@ func TestTruthGunicornThatIsStopped(t *testing.T) {
 
 func TestTruthSocketThatAcceptsAndNeverAnswers(t *testing.T) {
 	t.Parallel()
-	s := newRealScene(t)
+	s := newTruthScene(t)
 	s.env = append(s.env, "AUTHENTIK_WEB__WORKERS=1", "GUNICORN_CMD_ARGS=--timeout 0", "AK_INIT_GRACE_PERIOD=2s")
 	r := s.start("server")
 	s.awaitHealth(0, "--ready")
@@ -116,7 +123,7 @@ func TestTruthSocketThatAcceptsAndNeverAnswers(t *testing.T) {
 // A port that is taken is only a warning of authentik's; who answers there is healthy.
 func TestTruthPortOfAnother(t *testing.T) {
 	t.Parallel()
-	s := newRealScene(t)
+	s := newTruthScene(t)
 	other := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }))
 	s.takeAddress(other)
 	s.env = append(s.env, "AUTHENTIK_LISTEN__HTTPS="+freeAddress(t, s.dir+"https"))
@@ -129,7 +136,7 @@ func TestTruthPortOfAnother(t *testing.T) {
 
 func TestTruthPortThatNobodyBound(t *testing.T) {
 	t.Parallel()
-	s := newRealScene(t)
+	s := newTruthScene(t)
 	other := httptest.NewUnstartedServer(http.NotFoundHandler())
 	s.takeAddress(other)
 	s.env = append(s.env, "AUTHENTIK_LISTEN__HTTPS="+freeAddress(t, s.dir+"https"))
@@ -155,7 +162,7 @@ func (s *scene) takeAddress(other *httptest.Server) {
 // newWorkerScene has a real dramatiq that is ready.
 func newWorkerScene(t *testing.T) (*scene, *running) {
 	t.Helper()
-	s := newRealScene(t)
+	s := newTruthScene(t)
 	startRedis(t, s)
 	r := s.start("worker")
 	s.awaitHealth(0, "--ready")
@@ -189,7 +196,7 @@ func TestTruthForkOfTheWorkerThatDied(t *testing.T) {
 // ready.
 func TestTruthWorkerWithoutItsHealthPort(t *testing.T) {
 	t.Parallel()
-	s := newRealScene(t)
+	s := newTruthScene(t)
 	startRedis(t, s)
 	s.takeAddress(httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })))
 	r := s.start("worker")

@@ -25,6 +25,9 @@ type Probes struct {
 	// is known of them. What it finds wrong counts against every question, and also before
 	// the service has been ready.
 	Watch func(pid int) error
+	// Threshold is for how long the service may be ill before a restart would help; 0: for
+	// [Threshold].
+	Threshold time.Duration
 }
 
 // Monitor knows one service's state and answers for it. Its methods may be called
@@ -33,6 +36,7 @@ type Monitor struct {
 	service            string
 	live, ready, watch *shared
 	tell               func(Change)
+	threshold          time.Duration
 
 	mu       sync.Mutex
 	running  bool
@@ -49,13 +53,14 @@ type Monitor struct {
 	told Turn
 }
 
-// forget is after how long without a look an earlier bad answer says nothing about now.
-const forget = 10 * Threshold
+// forget is after how many thresholds without a look an earlier bad answer says nothing about
+// now.
+const forget = 10
 
 // NewMonitor watches a service that is asked by these probes. It tells of each turn that
 // it sees; tell may be called from any goroutine, and must not ask.
 func NewMonitor(service string, p Probes, tell func(Change)) *Monitor {
-	m := &Monitor{service: service, live: newShared(p.Live), ready: newShared(p.Ready), tell: tell}
+	m := &Monitor{service: service, live: newShared(p.Live), ready: newShared(p.Ready), tell: tell, threshold: cmp.Or(p.Threshold, Threshold)}
 	m.watch = newShared(func() error {
 		if p.Watch == nil {
 			return nil
@@ -130,7 +135,7 @@ func (m *Monitor) seen() seen {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return seen{
-		service: m.service, pid: m.pid, before: m.before, running: m.running, resting: m.resting,
+		service: m.service, threshold: m.threshold, pid: m.pid, before: m.before, running: m.running, resting: m.resting,
 		ended: m.ended, stopping: m.stopping, wasReady: m.wasReady,
 	}
 }
@@ -151,7 +156,7 @@ func (m *Monitor) note(s *seen, asked Question, watched, probed error) (c Change
 		m.failingSince = time.Time{}
 		m.wasReady = true // the first good answer is always one to the ready question
 	case s.ill:
-		if m.failingSince.IsZero() || now.Sub(m.failed) > forget {
+		if m.failingSince.IsZero() || now.Sub(m.failed) > forget*m.threshold {
 			m.failingSince = now
 		}
 		m.failed = now

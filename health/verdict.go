@@ -33,9 +33,8 @@ const (
 	notAnswered       = "it has not answered yet"
 )
 
-// Threshold is how long a service that has been ready may go without answering
-// before a restart would help: three probes in a row at Kubernetes' default period
-// of 10 s.
+// Threshold is how long, unless told otherwise, a service may be ill before a restart would
+// help: three probes in a row at Kubernetes' default period of 10 s.
 const Threshold = 30 * time.Second
 
 // Answer is what an asker hears.
@@ -59,7 +58,7 @@ const (
 	Unready Turn = "unready"
 	// Faltered: it is not well, and may come back.
 	Faltered Turn = "faltered"
-	// Died: it has not been well for [Threshold]; a restart would help.
+	// Died: it has not been well for its threshold; a restart would help.
 	Died Turn = "not live"
 	// Recovered: it answers again.
 	Recovered Turn = "recovered"
@@ -95,7 +94,7 @@ func turnOf(last Turn, asked Question, s seen) Turn {
 // will never be ready.
 func turnForWorse(last Turn, s seen) Turn {
 	switch {
-	case s.ill && s.failing >= Threshold:
+	case s.ill && s.failing >= s.threshold:
 		return Died
 	case !s.wasReady || last == Died:
 		return last
@@ -111,6 +110,8 @@ func turnForWorse(last Turn, s seen) Turn {
 // seen is what is known when a question is judged.
 type seen struct {
 	service string
+	// threshold is for how long it may be ill.
+	threshold time.Duration
 	// pid is its main process.
 	pid int
 	// before is the phase while nothing runs yet; empty: preparing.
@@ -145,7 +146,7 @@ func judge(q Question, s seen) Answer {
 		a.Healthy = q == Live || q == Started && s.wasReady
 		a.Reason = stopReason(s)
 	case Degraded:
-		a.Healthy = q != Ready && s.failing < Threshold
+		a.Healthy = q != Ready && s.failing < s.threshold
 		if s.failing >= time.Second {
 			a.Reason = fmt.Sprintf("%s, for %s now", a.Reason, s.failing.Round(time.Second))
 		}
@@ -154,7 +155,7 @@ func judge(q Question, s seen) Answer {
 		a.Healthy = q == Live
 		a.Reason = "it has ended, and will be started again"
 	default: // on the way to be ready, unless its own processes show that it will never be
-		a.Healthy = q == Live && s.failing < Threshold
+		a.Healthy = q == Live && s.failing < s.threshold
 		a.Reason = cmp.Or(a.Reason, notAnswered)
 	}
 	return a

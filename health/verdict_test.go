@@ -31,6 +31,7 @@ func TestJudge(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			for q, want := range map[Question]bool{Live: tt.live, Ready: tt.ready, Started: tt.started} {
+				tt.seen.threshold = Threshold
 				a := judge(q, tt.seen)
 				if a.Healthy != want || a.Phase != tt.phase {
 					t.Errorf("%s: %t in phase %s, want %t in %s", q, a.Healthy, a.Phase, want, tt.phase)
