@@ -172,6 +172,12 @@ func (o *options) flagFaults() (faults []error) {
 	if o.given["root"] != "" && o.root == "" {
 		fault("root", "is empty")
 	}
+	o.timeFaults(fault)
+	return faults
+}
+
+// timeFaults are about what a stop and a service may take.
+func (o *options) timeFaults(fault func(flag, format string, args ...any)) {
 	if o.grace <= 0 {
 		fault("grace-period", "%s is not a time to stop in; 25s is the default", o.grace)
 	}
@@ -181,5 +187,4 @@ func (o *options) flagFaults() (faults []error) {
 	if o.liveThreshold < time.Second {
 		fault("live-threshold", "%s is less than a second, in which nobody is asked twice; 30s is the default", o.liveThreshold)
 	}
-	return faults
 }
