@@ -246,6 +246,18 @@ func (p *pod) untouched() {
 	}
 }
 
+// restarted waits for the first restart, wants this end before it, and says when that was.
+func (p *pod) restarted(code int, reason string) time.Time {
+	p.t.Helper()
+	p.node.Await("a restart of "+p.name, func() bool { return p.now().RestartCount > 0 })
+	c := p.now()
+	last := c.LastState.Terminated
+	if c.RestartCount != 1 || last == nil || last.ExitCode != code || last.Reason != reason {
+		p.t.Fatalf("%s: %d restarts, %+v; want one, behind %d, %s", p.name, c.RestartCount, last, code, reason)
+	}
+	return last.FinishedAt
+}
+
 // server is the host's pid of authentik's server in the pod.
 func (p *pod) server() int {
 	p.t.Helper()
@@ -273,6 +285,9 @@ func TestKubelet(t *testing.T) {
 		"a migration is live for as long as it lasts":             kube.migration,
 		"an outage of the database restarts nobody":               kube.outage,
 		"a worker finishes its task":                              kube.worker,
+		"a killed server is restarted, and its code is known":     kube.killed,
+		"server and worker in one pod finish both":                kube.all,
+		"a server that neither answers nor ends is restarted":     kube.wedged,
 	} {
 		t.Run(name, func(t *testing.T) { t.Parallel(); test(k, t, db) })
 	}
@@ -311,19 +326,41 @@ func (k kube) hung(t *testing.T, db *postgres.Server) {
 		p.must(syscall.Kill(p.server(), syscall.SIGSTOP))
 	}
 	for _, p := range pods {
-		p.node.Await("a restart of "+p.name, func() bool { return p.now().RestartCount > 0 })
-		c := p.now()
 		// A stop wakes whom SIGSTOP had stopped, so this one ends well.
-		if last := c.LastState.Terminated; c.RestartCount != 1 || last == nil || last.ExitCode != 0 || last.Reason != "Completed" {
-			t.Fatalf("%s: %d restarts, %+v; want one, with the server's 0", p.name, c.RestartCount, last)
-		}
-		took := c.LastState.Terminated.FinishedAt.Sub(begin)
+		took := p.restarted(0, "Completed").Sub(begin)
 		t.Logf("%s ended %s after its server hung", p.name, took.Round(time.Second))
 		if patient := !strings.HasSuffix(p.name, "-own"); patient != (took > health.Threshold-5*time.Second) {
 			t.Errorf("%s was ended after %s, while ak-init is live for %s", p.name, took, health.Threshold)
 		}
 		p.awaitReady(true)
 	}
+}
+
+// wedged keeps gunicorn's one worker process in a loop: it neither answers nor ends, so the
+// grace period passes, and SIGKILL ends what is left.
+func (k kube) wedged(t *testing.T, db *postgres.Server) {
+	p := k.pod(t, "wedged", db, "server")
+	p.env("AUTHENTIK_WEB__WORKERS", "1", "AK_INIT_GRACE_PERIOD", "5s", "AK_INIT_LIVE_THRESHOLD", "5s")
+	p.apply()
+	p.awaitReady(true)
+	p.get("/wedge")
+	p.awaitEvent("request begin")
+	p.awaitReady(false)
+	p.restarted(0, "Completed") // the server's own, which has its TERM at four fifths
+	if !strings.Contains(p.node.Logs(p.name), "grace period nearly over") {
+		t.Error("the wedged process ended before the grace period did")
+	}
+	p.awaitReady(true)
+}
+
+// killed ends the server as the kernel does for want of memory.
+func (k kube) killed(t *testing.T, db *postgres.Server) {
+	p := k.pod(t, "killed", db, "server")
+	p.apply()
+	p.awaitReady(true)
+	p.must(syscall.Kill(p.server(), syscall.SIGKILL))
+	p.restarted(137, "Error")
+	p.awaitReady(true)
 }
 
 // drain deletes a pod whose server has a request in flight.
@@ -423,16 +460,47 @@ func (k kube) worker(t *testing.T, db *postgres.Server) {
 	p.awaitReady(true)
 	awaitProbes(5, p)
 	p.untouched()
-	enqueue := exec.CommandContext(t.Context(), k.venv+"/bin/python", "-m", "enqueue", "tea", "3")
-	enqueue.Dir = "testdata/real"
-	enqueue.Env = append(os.Environ(), "REDIS_URL=unix://"+p.record+"/redis", "PYTHONDONTWRITEBYTECODE=1")
-	if out, err := enqueue.CombinedOutput(); err != nil {
-		t.Fatalf("enqueue: %v\n%s", err, out)
-	}
-	p.awaitEvent("task begin tea")
+	p.enqueue("tea")
 	p.end(0)
-	if begun, ended := p.events("task begin tea"), p.events("task end tea"); len(begun) != 1 || len(ended) != 1 {
-		t.Errorf("the task began %d times and ended %d times", len(begun), len(ended))
+	p.finished("tea")
+}
+
+// all deletes a pod that has a task and a request.
+func (k kube) all(t *testing.T, db *postgres.Server) {
+	p := k.pod(t, "all", db, "all")
+	p.overHTTP()
+	p.startRedis()
+	p.apply()
+	p.awaitReady(true)
+	awaitProbes(5, p)
+	p.untouched()
+	p.enqueue("coffee")
+	answer := p.get("/slow?for=3")
+	p.awaitEvent("request begin")
+	p.end(0)
+	p.finished("coffee")
+	if got := <-answer; got.status != 200 || got.body != "done" {
+		t.Errorf("the client has %+v, want 200 done", got)
+	}
+}
+
+// enqueue gives the worker a task of three seconds, and returns when it is at work.
+func (p *pod) enqueue(task string) {
+	p.t.Helper()
+	cmd := exec.CommandContext(p.t.Context(), os.Getenv("AK_VENV")+"/bin/python", "-m", "enqueue", task, "3")
+	cmd.Dir = "testdata/real"
+	cmd.Env = append(os.Environ(), "REDIS_URL=unix://"+p.record+"/redis", "PYTHONDONTWRITEBYTECODE=1")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		p.t.Fatalf("enqueue: %v\n%s", err, out)
+	}
+	p.awaitEvent("task begin " + task)
+}
+
+// finished wants a task that ran once, to its end.
+func (p *pod) finished(task string) {
+	p.t.Helper()
+	if begun, ended := p.events("task begin "+task), p.events("task end "+task); len(begun) != 1 || len(ended) != 1 {
+		p.t.Errorf("the task began %d times and ended %d times", len(begun), len(ended))
 	}
 }
 

@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"ak-init/health"
 	"ak-init/testdata/image"
 )
 
@@ -106,6 +105,7 @@ func TestPodman(t *testing.T) {
 	p := newPodman(t)
 	for name, words := range map[string][]string{"as PID 1": nil, "behind podman's init": {"--init"}} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			p := p
 			p.t = t
 			p.healthTurns(words...)
@@ -119,7 +119,7 @@ func (p podman) healthTurns(words ...string) {
 	words = append([]string{
 		"run", "-d", "--pull", "never", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024",
 		"--network", "none", "--read-only", "--read-only-tmpfs=false", "--tmpfs", "/tmp", "--user", "65534:65534", "--health-start-period", "60s",
-		"-e", "STANDIN_GUNICORN_DELAY=3s",
+		"-e", "STANDIN_GUNICORN_DELAY=3s", "-e", "AK_INIT_LIVE_THRESHOLD=" + threshold.String(),
 	}, words...)
 	p.name = p.run(append(words, podmanImage, "server")...)
 	p.t.Cleanup(func() { p.run("rm", "-f", p.name) })
@@ -135,8 +135,8 @@ func (p podman) healthTurns(words ...string) {
 		p.t.Fatal(err)
 	}
 	p.await("unhealthy")
-	if took := time.Since(hung); took < health.Threshold-5*time.Second {
-		p.t.Errorf("unhealthy after %s, before the threshold of %s", took, health.Threshold)
+	if took := time.Since(hung); took < threshold-5*time.Second {
+		p.t.Errorf("unhealthy after %s, before the threshold of %s", took, threshold)
 	}
 	if err := syscall.Kill(server, syscall.SIGCONT); err != nil {
 		p.t.Fatal(err)
