@@ -122,7 +122,7 @@ func TestContainerfileCopiesEveryRoom(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range strings.Fields(string(out)) {
+	for path := range strings.FieldsSeq(string(out)) {
 		name, ours := strings.CutPrefix(path, "ak-init/")
 		room, _, _ := strings.Cut(name, "/")
 		if ours && !strings.Contains(string(containerfile), "\nCOPY "+room+" "+room+"\n") {

@@ -272,9 +272,6 @@ func (p *pod) server() int {
 	return 0
 }
 
-// ways are how a kubelet may ask.
-var ways = map[string]func(*pod){"exec": func(*pod) {}, "http": (*pod).overHTTP, "own": (*pod).authentiksOwn}
-
 func TestKubelet(t *testing.T) {
 	k := newKube(t)
 	db := authentiks(t)
@@ -310,6 +307,7 @@ func (k kube) asked(t *testing.T, name string, db *postgres.Server, env ...strin
 }
 
 func (k kube) healthy(t *testing.T, db *postgres.Server) {
+	t.Helper()
 	pods := k.asked(t, "healthy", db)
 	awaitProbes(10, pods...)
 	for _, p := range pods {
@@ -320,6 +318,7 @@ func (k kube) healthy(t *testing.T, db *postgres.Server) {
 // hung stops a server as a deadlock would. ak-init says so after health.Threshold; authentik's
 // own path does not answer from the first second on.
 func (k kube) hung(t *testing.T, db *postgres.Server) {
+	t.Helper()
 	pods := k.asked(t, "hung", db)
 	begin := time.Now()
 	for _, p := range pods {
@@ -339,6 +338,7 @@ func (k kube) hung(t *testing.T, db *postgres.Server) {
 // wedged keeps gunicorn's one worker process in a loop: it neither answers nor ends, so the
 // grace period passes, and SIGKILL ends what is left.
 func (k kube) wedged(t *testing.T, db *postgres.Server) {
+	t.Helper()
 	p := k.pod(t, "wedged", db, "server")
 	p.env("AUTHENTIK_WEB__WORKERS", "1", "AK_INIT_GRACE_PERIOD", "5s", "AK_INIT_LIVE_THRESHOLD", "5s")
 	p.apply()
@@ -355,6 +355,7 @@ func (k kube) wedged(t *testing.T, db *postgres.Server) {
 
 // killed ends the server as the kernel does for want of memory.
 func (k kube) killed(t *testing.T, db *postgres.Server) {
+	t.Helper()
 	p := k.pod(t, "killed", db, "server")
 	p.apply()
 	p.awaitReady(true)
@@ -365,6 +366,7 @@ func (k kube) killed(t *testing.T, db *postgres.Server) {
 
 // drain deletes a pod whose server has a request in flight.
 func (k kube) drain(t *testing.T, db *postgres.Server) {
+	t.Helper()
 	p := k.pod(t, "drain", db, "server")
 	p.apply()
 	p.awaitReady(true)
@@ -396,6 +398,7 @@ func dialed(address string) error {
 // that may not fail once stands for the ten minutes that a release may take: the budget
 // passes fifteen times.
 func (k kube) migration(t *testing.T, _ *postgres.Server) {
+	t.Helper()
 	db := authentiks(t)
 	release := db.Hold(t, "other-pod", "authentik", "select pg_advisory_lock(1000)")
 	server, all := k.pod(t, "migrating-server", db, "server", "--migrate", "before"), k.pod(t, "migrating-all", db, "all")
@@ -430,6 +433,7 @@ func (k kube) migration(t *testing.T, _ *postgres.Server) {
 
 // outage takes PostgreSQL away from pods that are ready, and gives it back.
 func (k kube) outage(t *testing.T, _ *postgres.Server) {
+	t.Helper()
 	db := authentiks(t)
 	pods := k.asked(t, "outage", db)
 	all := k.pod(t, "outage-all", db, "all")
@@ -454,6 +458,7 @@ func (k kube) outage(t *testing.T, _ *postgres.Server) {
 
 // worker deletes a pod whose worker has a task at work.
 func (k kube) worker(t *testing.T, db *postgres.Server) {
+	t.Helper()
 	p := k.pod(t, "worker", db, "worker")
 	p.startRedis()
 	p.apply()
@@ -467,6 +472,7 @@ func (k kube) worker(t *testing.T, db *postgres.Server) {
 
 // all deletes a pod that has a task and a request.
 func (k kube) all(t *testing.T, db *postgres.Server) {
+	t.Helper()
 	p := k.pod(t, "all", db, "all")
 	p.overHTTP()
 	p.startRedis()

@@ -20,7 +20,11 @@ type podman struct {
 	name string // the container's
 }
 
-const podmanImage = "localhost/ak-init:test"
+const (
+	podmanImage = "localhost/ak-init:test"
+	// Podman's own are above what it may raise in a container.
+	nofile, nproc = "--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024"
+)
 
 // newPodman needs podman and runc, and root.
 func newPodman(t *testing.T) podman {
@@ -51,6 +55,8 @@ func newPodman(t *testing.T) podman {
 		t.Fatal(err)
 	}
 	p.run("load", "-i", file)
+	out, err := p.command("run", "--rm", "--pull", "never", "--network", "none", nofile, nproc, podmanImage, "version").CombinedOutput()
+	need(t, "podman", err == nil, "podman runs nothing here: "+string(out))
 	return p
 }
 
@@ -117,7 +123,7 @@ func TestPodman(t *testing.T) {
 func (p podman) healthTurns(words ...string) {
 	p.t.Helper()
 	words = append([]string{
-		"run", "-d", "--pull", "never", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024",
+		"run", "-d", "--pull", "never", nofile, nproc,
 		"--network", "none", "--read-only", "--read-only-tmpfs=false", "--tmpfs", "/tmp", "--user", "65534:65534", "--health-start-period", "60s",
 		"-e", "STANDIN_GUNICORN_DELAY=3s", "-e", "AK_INIT_LIVE_THRESHOLD=" + threshold.String(),
 	}, words...)

@@ -85,12 +85,19 @@ func (n *Node) drain() {
 // kill ends what is left without a kubelet.
 func (n *Node) kill() {
 	tasks, _ := n.ctr("tasks", "ls", "-q")
-	for _, id := range strings.Fields(tasks) {
+	for id := range strings.FieldsSeq(tasks) {
 		_, _ = n.ctr("tasks", "rm", "-f", id)
 	}
 	all, _ := n.ctr("containers", "ls", "-q")
-	for _, id := range strings.Fields(all) {
+	for id := range strings.FieldsSeq(all) {
 		_, _ = n.ctr("containers", "rm", id)
+	}
+	// Of the cgroups the parent stays; it is in use where it cannot be removed.
+	for _, pattern := range []string{"/sys/fs/cgroup/k8s.io", "/sys/fs/cgroup/*/k8s.io"} {
+		parents, _ := filepath.Glob(pattern)
+		for _, parent := range parents {
+			_ = syscall.Rmdir(parent)
+		}
 	}
 	// The kubelet names each log in a directory of the machine's.
 	links, _ := filepath.Glob("/var/log/containers/*_default_*")
