@@ -460,11 +460,15 @@ func (k kube) outage(t *testing.T, _ *postgres.Server) {
 func (k kube) worker(t *testing.T, db *postgres.Server) {
 	t.Helper()
 	p := k.pod(t, "worker", db, "worker")
+	p.spec["shareProcessNamespace"] = true // ak-init is not PID 1
 	p.startRedis()
 	p.apply()
 	p.awaitReady(true)
 	awaitProbes(5, p)
 	p.untouched()
+	if log := p.node.Logs(p.name); strings.Contains(log, `"pid":1,`) {
+		t.Error("ak-init is PID 1")
+	}
 	p.enqueue("tea")
 	p.end(0)
 	p.finished("tea")

@@ -39,7 +39,15 @@ func newPodman(t *testing.T) podman {
 	p := podman{t: t, dir: dir}
 	t.Cleanup(func() {
 		p.run("rmi", "-af")
-		_ = exec.Command("umount", "-l", dir+"/root/overlay").Run() // podman leaves it
+		_ = exec.Command("umount", "-l", dir+"/root/overlay").Run()                // podman leaves it
+		for _, cgroup := range []string{"libpod_parent/conmon", "libpod_parent"} { // in use where they cannot be removed
+			for _, pattern := range []string{"/sys/fs/cgroup/", "/sys/fs/cgroup/*/"} {
+				all, _ := filepath.Glob(pattern + cgroup)
+				for _, path := range all {
+					_ = syscall.Rmdir(path)
+				}
+			}
+		}
 		if err := os.RemoveAll(dir); err != nil {
 			t.Error(err)
 		}
