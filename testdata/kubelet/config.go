@@ -68,6 +68,18 @@ crashLoopBackOff: {maxContainerRestartPeriod: 2s}
 `, n.dir, ports[0], ports[1], ports[2])
 }
 
+// kubeletArgs are what has no place in its configuration. Events are in the log from
+// verbosity 3 on (client-go, StartStructuredLogging), and nowhere else without an API server.
+// Each minute all but one dead container of a kind are removed, and one that is made and does
+// not run yet counts as dead (pkg/kubelet/kuberuntime/kuberuntime_gc.go, evictableContainers):
+// with the default of 1 how the last one ended is sometimes lost.
+func (n *Node) kubeletArgs() []string {
+	return []string{
+		"--config", n.dir + "/kubelet.yaml", "--root-dir", n.dir + "/kubelet", "--cert-dir", n.dir + "/pki",
+		"--hostname-override", host, "--v", "3", "--maximum-dead-containers-per-container", "10",
+	}
+}
+
 // drain takes all manifests away and waits for the ends.
 func (n *Node) drain() {
 	files, _ := filepath.Glob(n.dir + "/manifests/*")

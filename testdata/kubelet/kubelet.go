@@ -71,7 +71,7 @@ func Start(t *testing.T, kubelet string) *Node {
 	n.Await("containerd", func() bool { return exec.Command("ctr", "-a", n.socket(), "version").Run() == nil })
 	n.sandbox()
 	t.Cleanup(n.kill)
-	n.daemon(kubelet, "--config", dir+"/kubelet.yaml", "--root-dir", dir+"/kubelet", "--cert-dir", dir+"/pki", "--hostname-override", host, "--v", "2")
+	n.daemon(kubelet, n.kubeletArgs()...)
 	t.Cleanup(n.drain)
 	n.Await("the kubelet", func() bool { _, err := n.get("/pods"); return err == nil })
 	return n
@@ -206,7 +206,7 @@ func (n *Node) Pids(id string) (pids []int) {
 
 // ExitCode is that of a container by its id, as the kubelet heard it; it is asked for pods
 // that are gone, which have no status. The line is that of the kubelet's
-// pkg/kubelet/pleg/generic.go at verbosity 2.
+// pkg/kubelet/pleg/generic.go, from verbosity 2 on.
 func (n *Node) ExitCode(id string) (code int, known bool) {
 	log, err := os.ReadFile(n.log)
 	n.must(err)
