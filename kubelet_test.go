@@ -238,19 +238,41 @@ func awaitProbes(more int, pods ...*pod) {
 	}
 }
 
+// told is how many events of this reason, whose message holds these words, the pod has had.
+func (p *pod) told(reason, words string) (n int) {
+	p.t.Helper()
+	for _, e := range p.node.Events(p.name) {
+		if e.Reason == reason && strings.Contains(e.Message, words) {
+			n++
+		}
+	}
+	return n
+}
+
+// tells wants such an event.
+func (p *pod) tells(reason, words string) {
+	p.t.Helper()
+	if p.told(reason, words) == 0 {
+		p.t.Errorf("%s has no event %s, %q among %+v", p.name, reason, words, p.node.Events(p.name))
+	}
+}
+
 // untouched wants a container that runs, and that has never been restarted.
 func (p *pod) untouched() {
 	p.t.Helper()
 	if c := p.now(); c.RestartCount != 0 || c.State.Running == nil || c.LastState.Terminated != nil {
 		p.t.Errorf("%s: %d restarts, %+v", p.name, c.RestartCount, c.LastState.Terminated)
 	}
+	if p.told("Killing", "") > 0 {
+		p.t.Errorf("%s was to be ended: %+v", p.name, p.node.Events(p.name))
+	}
 }
 
 // restarted waits for the first restart, wants this end before it, and says when that was.
 func (p *pod) restarted(code int, reason string) time.Time {
 	p.t.Helper()
-	p.node.Await("a restart of "+p.name, func() bool { return p.now().RestartCount > 0 })
-	c := p.now()
+	var c kubelet.Container
+	p.node.Await("a restart of "+p.name, func() bool { c = p.now(); return c.RestartCount > 0 })
 	last := c.LastState.Terminated
 	if c.RestartCount != 1 || last == nil || last.ExitCode != code || last.Reason != reason {
 		p.t.Fatalf("%s: %d restarts, %+v; want one, behind %d, %s", p.name, c.RestartCount, last, code, reason)
@@ -327,6 +349,10 @@ func (k kube) hung(t *testing.T, db *postgres.Server) {
 	for _, p := range pods {
 		// A stop wakes whom SIGSTOP had stopped, so this one ends well.
 		took := p.restarted(0, "Completed").Sub(begin)
+		p.tells("Unhealthy", "Liveness probe failed: "+map[string]string{
+			"hung-exec": "unhealthy: server degraded: its main process, ", "hung-http": "HTTP probe failed with statuscode: 503", "hung-own": "Get ",
+		}[p.name])
+		p.tells("Killing", "failed liveness probe, will be restarted")
 		t.Logf("%s ended %s after its server hung", p.name, took.Round(time.Second))
 		if patient := !strings.HasSuffix(p.name, "-own"); patient != (took > health.Threshold-5*time.Second) {
 			t.Errorf("%s was ended after %s, while ak-init is live for %s", p.name, took, health.Threshold)
@@ -347,6 +373,7 @@ func (k kube) wedged(t *testing.T, db *postgres.Server) {
 	p.awaitEvent("request begin")
 	p.awaitReady(false)
 	p.restarted(0, "Completed") // the server's own, which has its TERM at four fifths
+	p.tells("Killing", "failed liveness probe, will be restarted")
 	if !strings.Contains(p.node.Logs(p.name), "grace period nearly over") {
 		t.Error("the wedged process ended before the grace period did")
 	}
@@ -361,6 +388,9 @@ func (k kube) killed(t *testing.T, db *postgres.Server) {
 	p.awaitReady(true)
 	p.must(syscall.Kill(p.server(), syscall.SIGKILL))
 	p.restarted(137, "Error")
+	if p.told("Killing", "") > 0 { // it ended by itself
+		t.Errorf("%s was to be ended: %+v", p.name, p.node.Events(p.name))
+	}
 	p.awaitReady(true)
 }
 
@@ -380,6 +410,7 @@ func (k kube) drain(t *testing.T, db *postgres.Server) {
 		}
 	}()
 	p.end(0)
+	p.tells("Killing", "Stopping container server")
 	<-done
 	if err := dialed(p.address); err == nil {
 		t.Error("somebody listens still")
@@ -421,6 +452,7 @@ func (k kube) migration(t *testing.T, _ *postgres.Server) {
 			t.Errorf("%s is ready, or has migrated: %q", p.name, p.events("migrate"))
 		}
 	}
+	server.tells("Unhealthy", "Readiness probe failed: unhealthy: server migrating: ")
 	release()
 	for _, p := range []*pod{server, all} {
 		p.awaitReady(true)
@@ -448,6 +480,9 @@ func (k kube) outage(t *testing.T, _ *postgres.Server) {
 	awaitProbes(10, pods...)
 	for _, p := range pods {
 		p.untouched()
+		if p.container["livenessProbe"].(map[string]any)["exec"] != nil { // of others only the status is told
+			p.tells("Unhealthy", "Readiness probe failed: unhealthy: server degraded: ")
+		}
 	}
 	db.Run(t, postgres.As(db.Cmd.Path, db.Cmd.Args[1:]...))
 	for _, p := range pods {

@@ -2,6 +2,8 @@ package kubelet
 
 import (
 	"encoding/json"
+	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -66,6 +68,32 @@ func (n *Node) Probes(pod, kind, result string) int {
 			n.must(err)
 			all += count
 		}
+	}
+	return all
+}
+
+// Event is what the kubelet would tell an API server of a pod.
+type Event struct{ Reason, Message string }
+
+// eventLine is an event in the kubelet's log. A message of several lines is indented, and
+// stands between angle brackets (k8s.io/klog/v2, internal/serialize).
+var eventLine = regexp.MustCompile(`"Event occurred" object="default/([^"]*)-` + host + `".* reason="(\w*)" message=(?:("(?:[^"\\]|\\.)*")|<\n((?:\t.*\n)*) >)`)
+
+// Events are those of a pod, oldest first.
+func (n *Node) Events(pod string) (all []Event) {
+	n.t.Helper()
+	log, err := os.ReadFile(n.log)
+	n.must(err)
+	for _, found := range eventLine.FindAllStringSubmatch(string(log), -1) {
+		if found[1] != pod {
+			continue
+		}
+		message := strings.ReplaceAll(strings.TrimPrefix(found[4], "\t"), "\n\t", "\n")
+		if found[3] != "" {
+			message, err = strconv.Unquote(found[3])
+			n.must(err)
+		}
+		all = append(all, Event{found[2], message})
 	}
 	return all
 }
