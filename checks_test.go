@@ -73,7 +73,7 @@ func TestChecksHaveIDsOfTheirOwn(t *testing.T) {
 // IPv6, mounts of a container.
 func TestJudges(t *testing.T) {
 	const week = 7 * 24 * time.Hour
-	published := authentik.Releases()[0].Published
+	published := authentik.Newest().Published
 	tests := []struct {
 		name  string
 		judge func(circumstances) []*finding
@@ -186,7 +186,7 @@ func TestJudges(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			c := circumstances{
 				options: options{command: "server", env: map[string]string{}},
-				facts:   facts{layout: authentik.Layout{Kind: "image", Root: "/"}, release: authentik.Releases()[0], freePorts: 1024},
+				facts:   facts{layout: authentik.Layout{Kind: "image", Root: "/"}, release: authentik.Newest(), freePorts: 1024},
 				plan:    &plan{},
 			}
 			tt.with(&c)
@@ -224,7 +224,7 @@ func answering(err error, addresses ...string) func(*circumstances) {
 // data is the official image with one mount.
 func data(mount string) func(*circumstances) {
 	return func(c *circumstances) {
-		c.facts.config = authentik.Releases()[0].Config(authentik.Settings{}, "/")
+		c.facts.config = authentik.Newest().Config(authentik.Settings{}, "/")
 		c.facts.mounts = map[string]bool{mount: true}
 	}
 }

@@ -186,15 +186,19 @@ func askService(o options, dirs []string, deadline time.Time, reader *prepare.Re
 // releaseIn gives the newest release whose service leaves in its TMPDIR what lies there: a pid
 // file, or a heartbeat. Where nothing does it is the newest of all.
 func releaseIn(dir, mode string) (r authentik.Release, verb authentik.Verb, ok bool) {
-	releases := authentik.Releases()
-	for _, r := range releases {
+	for r := range authentik.Releases() {
 		verb, ok := r.Verb(mode)
-		if mark := cmp.Or(verb.PIDFile, verb.Heartbeat); mark != "" && unix.Access(path.Join(dir, mark), unix.F_OK) == nil {
+		mark := cmp.Or(verb.PIDFile, verb.Heartbeat)
+		if mark == "" { // a server, which is asked alike in all of them
+			break
+		}
+		if unix.Access(path.Join(dir, mark), unix.F_OK) == nil {
 			return r, verb, ok
 		}
 	}
-	verb, ok = releases[0].Verb(mode)
-	return releases[0], verb, ok
+	r = authentik.Newest()
+	verb, ok = r.Verb(mode)
+	return r, verb, ok
 }
 
 // probe asks a service by all that its verb has: the pid file, the heartbeat, and HTTP.
@@ -230,7 +234,7 @@ func findMode(o options, dirs []string, reader *prepare.Reader) (mode, dir strin
 		mode = o.args[0]
 	}
 	for _, d := range dirs {
-		raw, err := reader.Read(path.Join(d, authentik.Releases()[0].Server.ModeFile))
+		raw, err := reader.Read(path.Join(d, authentik.Newest().Server.ModeFile))
 		if err != nil {
 			continue
 		}

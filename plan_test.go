@@ -23,7 +23,7 @@ func somewhere() facts {
 		self: self, identity: self,
 		layout:  authentik.Layout{Kind: "image", Root: "/", Version: "2026.2.2", Path: []string{"/lifecycle", "/ak-root/.venv/bin", "/bin"}},
 		release: release, releaseKnown: known,
-		config:   authentik.Releases()[0].Config(authentik.Settings{}, "/"),
+		config:   authentik.Newest().Config(authentik.Settings{}, "/"),
 		tempDirs: []tempDir{{Path: "/dev/shm", Origin: originEnvironment}},
 		find:     func(name, _ string) (string, error) { return "/found/" + name, nil },
 		view: authentik.View{
@@ -292,7 +292,7 @@ func TestUnknownReleaseIsTakenForTheNewestAloud(t *testing.T) {
 	f.layout.Version = "2019.1.1"
 	p := planOf(t, f, []string{"server"})
 	i := slices.IndexFunc(p.Findings, func(f *finding) bool { return f.Check == "release" })
-	if p.Release != authentik.Releases()[0].Name || p.Findings[i].State != warning || !strings.Contains(p.Findings[i].Found, "2019.1.1") {
+	if p.Release != authentik.Newest().Name || p.Findings[i].State != warning || !strings.Contains(p.Findings[i].Found, "2019.1.1") {
 		t.Errorf("release %s, found %+v", p.Release, p.Findings[i])
 	}
 }

@@ -14,7 +14,7 @@ func TestMisnamed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	release := Releases()[0]
+	release := Newest()
 	tests := []struct {
 		name, variable, value string
 		want                  []Misnamed
@@ -75,7 +75,7 @@ func TestServiceLink(t *testing.T) {
 // FuzzMisnamed holds for any variable: no panic, and what is proposed is a setting that is
 // itself not misnamed.
 func FuzzMisnamed(f *testing.F) {
-	release := Releases()[0]
+	release := Newest()
 	f.Add("AUTHENTIK_POSTGRESQL_HOST", "db")
 	f.Add("AUTENTIK____", "tcp://")
 	f.Fuzz(func(t *testing.T, variable, value string) {

@@ -115,7 +115,7 @@ func TestUpgradeFault(t *testing.T) {
 
 func TestEveryReleaseHasItsPlaceInTheOrder(t *testing.T) {
 	order := strings.Join(ReleaseOrder(), " ") + " "
-	for _, r := range Releases() {
+	for r := range Releases() {
 		if !strings.Contains(order, r.Name+" ") || r.MinimumPostgreSQL < 10 {
 			t.Errorf("%s is not in %s, or works with PostgreSQL %d", r.Name, order, r.MinimumPostgreSQL)
 		}

@@ -5,6 +5,7 @@
 package authentik
 
 import (
+	"iter"
 	"strings"
 	"time"
 )
@@ -138,16 +139,22 @@ const (
 // Sources: lifecycle/ak, cmd/server/{server,healthcheck}.go, internal/web/{web,proxy}.go,
 // internal/gounicorn/gounicorn.go, internal/config/config.go and
 // packages/django-dramatiq-postgres, each at the tag of the release.
-func Releases() []Release {
-	all := []Release{newest()}
-	for _, e := range earlierReleases() {
-		all = append(all, all[len(all)-1].before(e))
+func Releases() iter.Seq[Release] {
+	return func(yield func(Release) bool) {
+		r := Newest()
+		if !yield(r) {
+			return
+		}
+		for _, e := range earlierReleases() {
+			if r = r.before(e); !yield(r) {
+				return
+			}
+		}
 	}
-	return all
 }
 
-// newest is the one that the others are told from.
-func newest() Release {
+// Newest is the one that the others are told from.
+func Newest() Release {
 	return Release{
 		Name:  "2026.2",
 		Patch: 2,
@@ -220,13 +227,12 @@ func newest() Release {
 // ReleaseOf finds the row for an authentik version such as "2026.2.2". known is
 // false where there is none: the newest is given then.
 func ReleaseOf(version string) (r Release, known bool) {
-	releases := Releases()
-	for _, r := range releases {
+	for r := range Releases() {
 		if r.isOf(version) {
 			return r, true
 		}
 	}
-	return releases[0], false
+	return Newest(), false
 }
 
 // Verb finds a verb by its word.
