@@ -171,5 +171,6 @@ func TestMissingTmpIsMade(t *testing.T) {
 		t.Errorf("/tmp: %v, %v", info, err)
 	}
 	r.says("directory made", `"path":"/tmp"`)
+	s.awaitPIDFile() // from then on it hears TERM
 	r.stop()
 }
