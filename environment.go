@@ -52,10 +52,7 @@ func (p *plan) environment(o options, f facts) {
 	p.noteFromFiles(o)
 	layout := f.layout.Kind + " layout"
 	p.set("TMPDIR", p.TempDir.Path, p.TempDir.Origin)
-	p.setDefault(metricsDir, path.Join(p.TempDir.Path, metricsName), "lifecycle/ak")
-	if !path.IsAbs(p.env[metricsDir]) {
-		p.set(metricsDir, path.Join(f.layout.Root, p.env[metricsDir]), "relative to the root, where children run")
-	}
+	p.setMetrics(o, f)
 	p.set("PATH", searchPath(p.env["PATH"], f.layout.Path), layout)
 	if f.layout.VirtualEnv != "" {
 		p.set("VIRTUAL_ENV", f.layout.VirtualEnv, layout)
@@ -74,6 +71,22 @@ func (p *plan) environment(o options, f facts) {
 	}
 	for _, name := range p.Unset {
 		delete(p.env, name)
+	}
+}
+
+// setMetrics names the directory of metric files, but for who shares none: that it is set, be it
+// to nothing, makes prometheus_client write such files (prometheus_client/values.py).
+func (p *plan) setMetrics(o options, f facts) {
+	verb, _ := f.release.Verb(o.command)
+	if verb.NoMetrics || o.command == "all" && f.release.Worker.NoMetrics { // the server is given its own
+		if p.env[metricsDir] == "" {
+			delete(p.env, metricsDir)
+			return
+		}
+	}
+	p.setDefault(metricsDir, path.Join(p.TempDir.Path, metricsName), "lifecycle/ak")
+	if !path.IsAbs(p.env[metricsDir]) {
+		p.set(metricsDir, path.Join(f.layout.Root, p.env[metricsDir]), "relative to the root, where children run")
 	}
 }
 

@@ -82,7 +82,14 @@ func liveProbe(h healthPlan) health.Probe {
 		// supervise knows first whether the process lives.
 		return func() error { return nil }
 	}
-	return func() error { return health.HTTP(h.Addresses, h.Live, health.ProbeTimeout) }
+	return func() error {
+		deadline := time.Now().Add(health.ProbeTimeout)
+		err := health.HTTP(h.Addresses, h.Live, health.ProbeTimeout)
+		if err != nil || h.LiveSocket == "" {
+			return err
+		}
+		return health.HTTP([]string{h.LiveSocket}, h.Live, time.Until(deadline))
+	}
 }
 
 func readyProbe(h healthPlan) health.Probe {

@@ -137,6 +137,8 @@ type healthPlan struct {
 	PIDFile   string   `json:"pid_file,omitempty"`
 	// Heartbeat is a file that the service touches, at least every heartbeatAge.
 	Heartbeat string `json:"heartbeat,omitempty"`
+	// LiveSocket is where Live is asked as well, by who is behind Addresses.
+	LiveSocket string `json:"live_socket,omitempty"`
 
 	heartbeatAge time.Duration
 }

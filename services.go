@@ -22,7 +22,9 @@ func (p *plan) planVerb(o options, f facts) error {
 	if len(o.args) > 0 && !verb.TakesArgs && verb.Name != "bash" { // whose words the script drops
 		return refuse(exitUsage, fmt.Errorf("%s takes no arguments, and got %q", verb.Name, strings.Join(o.args, " ")))
 	}
-	p.Directories = append(p.Directories, metricsDirectory(p.env[metricsDir]))
+	if dir := p.env[metricsDir]; dir != "" {
+		p.Directories = append(p.Directories, metricsDirectory(dir))
+	}
 	if !verb.Interactive {
 		p.Directories = append(p.Directories, dataDirectories(f.config)...)
 		p.runIn(f.self.UID, verb.Name)
@@ -65,14 +67,15 @@ func (p *plan) planAll(o options, f facts) error {
 		if o.env[metricsDir] != "" {
 			metrics = path.Join(p.env[metricsDir], one.verb.Name)
 		}
-		own := append([]variable{
-			{"TMPDIR", dir, "one of its own beside another service"},
-			{metricsDir, metrics, "one of its own beside another service"},
-		}, one.more...)
+		own := []variable{{"TMPDIR", dir, "one of its own beside another service"}}
 		p.Directories = append(p.Directories, prepare.Dir{
 			Path: dir, For: one.verb.Name + "'s TMPDIR", Mode: 0o700, Required: true, Sockets: true, Otherwise: "set another TMPDIR",
-		}, metricsDirectory(metrics))
-		own = append(own, p.skipMigrations(o, f, one.verb)...)
+		})
+		if !one.verb.NoMetrics || p.env[metricsDir] != "" {
+			own = append(own, variable{metricsDir, metrics, "one of its own beside another service"})
+			p.Directories = append(p.Directories, metricsDirectory(metrics))
+		}
+		own = slices.Concat(own, one.more, p.skipMigrations(o, f, one.verb))
 		s, err := p.service(one.verb, nil, dir, one.config, own, f.find)
 		p.Services = append(p.Services, s)
 		faults = append(faults, err)
@@ -148,6 +151,9 @@ func (p *plan) service(verb authentik.Verb, args []string, tmpdir string, config
 	if verb.Live != "" {
 		s.Health.Live = config.ProbePath(verb.Live)
 	}
+	if verb.LiveSocket != "" {
+		s.Health.LiveSocket = path.Join(tmpdir, verb.LiveSocket)
+	}
 	if verb.Ready != "" {
 		s.Health.Ready = config.ProbePath(verb.Ready)
 	}
@@ -162,7 +168,7 @@ func (p *plan) bootstrap(verb authentik.Verb, own []variable, find finder) error
 		return nil
 	}
 	step, err := p.resolve("bootstrap", append([]string{b.Program}, b.Args...), find)
-	step.Optional, step.Environment = !b.Needed, own
+	step.Optional, step.Environment, step.whole = !b.Needed, own, b.Migrates
 	p.Steps = append(p.Steps, step)
 	return err
 }

@@ -105,7 +105,9 @@ func showTidying(row rows, p plan) {
 		for _, pattern := range slices.Concat(l.Sockets, l.PIDFiles) {
 			row("remove", path.Join(l.Dir, pattern), "if an earlier run left it")
 		}
-		row("remove", path.Join(l.Metrics, "*.db"), "metric files of earlier runs, where no other instance is about")
+		if l.Metrics != "" {
+			row("remove", path.Join(l.Metrics, "*.db"), "metric files of earlier runs, where no other instance is about")
+		}
 	}
 	for _, t := range p.Trees {
 		why := t.For + ", ownership: " + string(p.FixOwnership)

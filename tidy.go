@@ -71,7 +71,7 @@ func (p *plan) planSweep(s servicePlan, f facts) {
 	p.Leftovers = append(p.Leftovers, prepare.Stale{
 		Dir: own["TMPDIR"], Sockets: verb.Sockets, PIDFiles: verb.StalePIDFiles, Metrics: own[metricsDir],
 	})
-	if p.drops {
+	if p.drops && own[metricsDir] != "" {
 		p.Trees = append(p.Trees, prepare.Tree{Path: own[metricsDir], For: "metric files"})
 	}
 }

@@ -4,11 +4,14 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
 
+	"ak-init/health"
 	"ak-init/supervise"
 )
 
@@ -118,6 +121,42 @@ func TestTruthSocketThatAcceptsAndNeverAnswers(t *testing.T) {
 	s.awaitNotLive(r, "no answer in time")
 	r.stop()
 	s.nothingLeft()
+}
+
+// Up to 2025.10.3 the server says yes to the live question without asking gunicorn.
+func TestTruthServerThatAnswersForAWedgedGunicorn(t *testing.T) {
+	t.Parallel()
+	s := newTruthScene(t)
+	s.claimToBe("2025.10.3")
+	s.env = append(s.env, "STANDIN_LIVE_ALONE=1", "AUTHENTIK_WEB__WORKERS=1", "GUNICORN_CMD_ARGS=--timeout 0", "AK_INIT_GRACE_PERIOD=2s")
+	r := s.start("server")
+	s.awaitHealth(0, "--ready")
+	s.awaitHealth(0, "--live")
+	s.get("/wedge")
+	s.awaitEvent("request begin /wedge")
+	s.awaitNotLive(r, "authentik-core.sock: no answer in time")
+	if err := health.HTTP([]string{s.address}, "/-/health/live/", health.ProbeTimeout); err != nil {
+		t.Errorf("the server does not say yes for it: %v", err)
+	}
+	r.stop()
+	s.nothingLeft()
+}
+
+// claimToBe makes the scene's authentik one of another release, as far as its version goes.
+func (s *scene) claimToBe(version string) {
+	s.t.Helper()
+	at := s.root + "/authentik"
+	real, err := filepath.EvalSymlinks(at)
+	s.must(err)
+	files, err := filepath.Glob(real + "/*")
+	s.must(err)
+	s.must(os.Remove(at), os.Mkdir(at, 0o755))
+	for _, f := range files {
+		if name := filepath.Base(f); name != "__init__.py" {
+			s.must(os.Symlink(f, filepath.Join(at, name)))
+		}
+	}
+	s.must(os.WriteFile(at+"/__init__.py", []byte("VERSION = \""+version+"\"\n"), 0o644))
 }
 
 // A port that is taken is only a warning of authentik's; who answers there is healthy.

@@ -85,6 +85,11 @@ type Verb struct {
 	// Live and Ready are paths below web.path that answer at listen.http.
 	// An empty Live: the verb is live by its processes alone.
 	Live, Ready string
+	// LiveSocket is a name in TMPDIR of the socket at which Live has to be asked as well, where
+	// listen.http answers it without asking what lies behind. Empty: it asks.
+	LiveSocket string
+	// NoMetrics: its processes share no metric files.
+	NoMetrics bool
 	// Listen begins the settings of its addresses, as "listen." does listen.http and
 	// listen.metrics. Empty: it listens nowhere.
 	Listen string
@@ -105,6 +110,8 @@ type Bootstrap struct {
 	Triggers []string
 	// Needed: the service is not started where it fails.
 	Needed bool
+	// Migrates: it brings the database up to date before.
+	Migrates bool
 }
 
 // Uploads are the settings of the directory for uploads.

@@ -18,20 +18,22 @@ type earlier struct {
 }
 
 // earlierReleases are those before the newest, newest first. What no start and no question
-// depends on is left out: through 2025.10.3 the Go server answers the live question itself,
-// whatever becomes of gunicorn (internal/web/proxy.go), which is looked at in any case.
+// depends on is left out.
 func earlierReleases() []earlier {
 	return []earlier{
 		// Before 2026.2.2 nothing keeps a service from migrating.
 		{"2026.2", 0, day(2026, 2, 24), func(r *Release) { r.SkipMigrations = "" }},
 		{"2025.12", 0, day(2026, 1, 13), func(r *Release) { r.Server.HealthSocket = "" }},
-		{"2025.10", 0, day(2025, 10, 27), func(r *Release) {
+		{"2025.10", 4, day(2025, 10, 27), func(r *Release) {
 			// authentik/root/{settings,storages}.py; public is the schema of the one tenant that there
 			// always is, and has no settings of its own.
 			r.Uploads = Uploads{
 				Path: "storage.media.file.path", Backend: "storage.media.backend", Default: "./media", Below: []string{"public"},
 			}
 		}},
+		// Before, the Go server says yes to the live question whatever becomes of gunicorn
+		// (internal/web/proxy.go), which answers it at its own socket (authentik/root/monitoring.py).
+		{"2025.10", 0, day(2025, 10, 27), func(r *Release) { r.Server.LiveSocket = "authentik-core.sock" }},
 		// From 2025.8.4 on the worker listens where the server does.
 		{"2025.8", 4, day(2025, 8, 20), func(r *Release) {
 			r.MinimumPostgreSQL = 13 // Django 5.1's
@@ -49,25 +51,30 @@ func earlierReleases() []earlier {
 			)
 		}},
 		{"2025.6", 0, day(2025, 6, 3), func(r *Release) {
-			// The server's, and fatal (lifecycle/ak).
+			// The server's, and fatal (lifecycle/ak). It migrates first (manage.py).
 			r.Server.Bootstrap = &Bootstrap{
 				Program: "python", Args: []string{"-m", "manage", "bootstrap_tasks"},
-				Triggers: r.Worker.Bootstrap.Triggers, Needed: true,
+				Triggers: r.Worker.Bootstrap.Triggers, Needed: true, Migrates: true,
 			}
 			// Celery: it listens nowhere, and touches its file every 10 s (authentik/root/celery.py);
-			// 30 s are too old (cmd/server/healthcheck.go).
+			// 30 s are too old (cmd/server/healthcheck.go). PROMETHEUS_MULTIPROC_DIR is gunicorn's alone
+			// (lifecycle/gunicorn.conf.py): nobody would read Celery's metric files, and it has a new
+			// process each 50 tasks (authentik/root/settings.py), which would leave its own.
 			r.Worker = Verb{
 				Name: r.Worker.Name, Program: r.Worker.Program, Args: []string{"-m", "manage", "worker"}, TakesArgs: true,
 				DropsRoot: true, ModeFile: r.Worker.ModeFile, Heartbeat: "authentik-worker", HeartbeatAge: 30 * time.Second,
+				NoMetrics: true,
 			}
 			r.know([]string{"broker.", "result_backend."}, "broker.", "result_backend.", "worker.concurrency")
 		}},
-		{"2025.4", 2, day(2025, 4, 29), func(r *Release) {
-			r.know([]string{"session_storage"}, "session_storage")
-		}},
+		{"2025.4", 2, day(2025, 4, 29), func(*Release) {}},
 		// Before, lifecycle/ak drops the worker's words.
 		{"2025.4", 0, day(2025, 4, 29), func(r *Release) { r.Worker.TakesArgs = false }},
-		{"2025.2", 0, day(2025, 2, 24), func(r *Release) { r.MinimumPostgreSQL = 12 }}, // Django 5.0's
+		{"2025.2", 0, day(2025, 2, 24), func(r *Release) {
+			r.MinimumPostgreSQL = 12 // Django 5.0's
+			// default.yml still has it in 2025.4, and nobody reads it there.
+			r.know([]string{"session_storage"}, "session_storage")
+		}},
 	}
 }
 

@@ -175,7 +175,8 @@ func TestSettingsOfEarlierReleasesAreNotMisnamed(t *testing.T) {
 		{"2025.8.6", "listen: {http: x}", []string{broker, old, slip, session, parallel}},
 		{"2025.8.3", "listen: {listen_http: x}", []string{broker, slip, session, parallel}},
 		{"2025.6.4", "{listen: {listen_http: x}, worker: {concurrency: 2}}", []string{slip, session}},
-		{"2025.4.4", "{listen: {listen_http: x}, worker: {concurrency: 2}}", []string{slip}},
+		{"2025.4.4", "{session_storage: cache, listen: {listen_http: x}, worker: {concurrency: 2}}", []string{slip, session}},
+		{"2025.2.4", "{session_storage: cache, listen: {listen_http: x}, worker: {concurrency: 2}}", []string{slip}},
 	} {
 		r, _ := ReleaseOf(tt.version)
 		s, err := ReadSettings(Sources{Env: env, Read: onlyDefaults(tt.file), Glob: noFiles, Root: "/srv"})

@@ -40,6 +40,7 @@
 //	STANDIN_RECORD           directory for ROLE-PID.json and events (see recorder)
 //	STANDIN_RECORD_HEALTH    set: gunicorn's health requests are events too
 //	STANDIN_SERVER_EXIT      code with which the server exits once it is healthy
+//	STANDIN_LIVE_ALONE       set: the server answers the live question itself, as up to 2025.10.3
 //	STANDIN_SERVER_HOG       set: the server takes memory, once it is healthy, until killed
 //	STANDIN_GUNICORN_DELAY   time that gunicorn boots (database, migrations)
 //	STANDIN_GUNICORN_EXIT    code with which gunicorn exits at once

@@ -17,7 +17,7 @@ const backendURL = "http://localhost:8000"
 var errStarting = errors.New("authentik starting")
 
 // routes is what port 9000 answers (internal/web/proxy.go). The live question is
-// put to the backend each time, from 2025.10.4 on.
+// put to the backend each time, from 2025.10.4 on; before, it is answered with 200 always.
 func (s *server) routes() http.Handler {
 	target, err := url.Parse(backendURL)
 	if err != nil {
@@ -34,7 +34,7 @@ func (s *server) routes() http.Handler {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc(s.webPath+"-/health/live/{$}", func(w http.ResponseWriter, _ *http.Request) {
-		if s.backendLives() {
+		if knob("STANDIN_LIVE_ALONE") || s.backendLives() {
 			w.WriteHeader(http.StatusOK)
 		} else {
 			w.WriteHeader(http.StatusBadGateway)
