@@ -28,10 +28,7 @@ func TestTempDirOfRootsIsGivenToTheChildren(t *testing.T) {
 	}
 	t.Run("a mount", func(t *testing.T) {
 		s := worker(t)
-		if err := unix.Mount("tmpfs", s.tmpdir, "tmpfs", 0, "mode=0755"); err != nil {
-			t.Skipf("cannot mount a tmpfs here: %v", err)
-		}
-		t.Cleanup(func() { _ = unix.Unmount(s.tmpdir, unix.MNT_DETACH) })
+		s.ownTempDir("mode=0755")
 		check := s.start("check", "worker", "--user", "4711")
 		if code := check.exitCode(); code != 0 {
 			t.Errorf("check gives %d", code)

@@ -14,17 +14,21 @@ import (
 	"ak-init/prepare"
 )
 
+// ownTempDir mounts a tmpfs as the scene's TMPDIR.
+func (s *scene) ownTempDir(options string) {
+	s.t.Helper()
+	need(s.t, "root", os.Geteuid() == 0, "needs root: it mounts a file system")
+	if err := unix.Mount("tmpfs", s.tmpdir, "tmpfs", 0, options); err != nil {
+		s.t.Skipf("cannot mount a tmpfs here: %v", err)
+	}
+	s.t.Cleanup(func() { _ = unix.Unmount(s.tmpdir, unix.MNT_DETACH) })
+}
+
 // A TMPDIR that an earlier run filled with its metric files is made room in, and taken.
 func TestTempDirFullOfLeftovers(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: it mounts a file system")
-	}
-	if err := unix.Mount("tmpfs", s.tmpdir, "tmpfs", 0, "size=4m,mode=0700"); err != nil {
-		t.Skipf("cannot mount a tmpfs here: %v", err)
-	}
-	t.Cleanup(func() { _ = unix.Unmount(s.tmpdir, unix.MNT_DETACH) })
+	s.ownTempDir("size=4m,mode=0700")
 	metrics := s.tmpdir + "/authentik_prometheus_tmp"
 	s.must(os.Mkdir(metrics, 0o700))
 	full := false
@@ -53,11 +57,7 @@ func TestTempDirWithoutInodesButLeftovers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newScene(t)
-			need(t, "root", os.Geteuid() == 0, "needs root: it mounts a file system")
-			if err := unix.Mount("tmpfs", s.tmpdir, "tmpfs", 0, "size=4m,nr_inodes=64,mode=0700"); err != nil {
-				t.Skipf("cannot mount a tmpfs here: %v", err)
-			}
-			t.Cleanup(func() { _ = unix.Unmount(s.tmpdir, unix.MNT_DETACH) })
+			s.ownTempDir("size=4m,nr_inodes=64,mode=0700")
 			metrics := s.tmpdir + metricsOfScene
 			s.must(os.Mkdir(metrics, 0o700))
 			for left := 64; left > free; {
@@ -82,11 +82,7 @@ func TestTempDirWithoutInodesButLeftovers(t *testing.T) {
 func TestTempDirWithoutInodesOfAnother(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
-	need(t, "root", os.Geteuid() == 0, "needs root: it mounts a file system")
-	if err := unix.Mount("tmpfs", s.tmpdir, "tmpfs", 0, "nr_inodes=20,mode=0700"); err != nil {
-		t.Skipf("cannot mount a tmpfs here: %v", err)
-	}
-	t.Cleanup(func() { _ = unix.Unmount(s.tmpdir, unix.MNT_DETACH) })
+	s.ownTempDir("nr_inodes=20,mode=0700")
 	claim, err := prepare.Take(runtimeDir(s.tmpdir, os.Getuid(), "worker"))
 	s.must(err, os.Mkdir(s.tmpdir+metricsOfScene, 0o700))
 	defer claim.Release()

@@ -22,14 +22,7 @@ func (s *scene) awaitNotLive(r *running, reason string) {
 		code, said := s.health("--live")
 		return code == 1 && strings.Contains(said, reason)
 	})
-	s.await("the reason in the log", func() bool {
-		for line := range strings.Lines(r.logs.String()) {
-			if strings.Contains(line, "service is not live") && strings.Contains(line, reason) {
-				return true
-			}
-		}
-		return false
-	})
+	r.awaitLine(s, "service is not live", reason)
 }
 
 // childrenOf gives the processes that a process has started, in that order: dramatiq's workers
@@ -60,86 +53,141 @@ func (s *scene) kill(pid int, sig syscall.Signal) {
 	s.must(syscall.Kill(pid, sig))
 }
 
-// Each is a server or worker that looks alive from without, and does nothing.
+// pretence is a service that looks alive from without, and does nothing.
+type pretence struct {
+	name, service string
+	env           []string
+	// before is what stands in its way; unready: so it never is ready.
+	before  func(*scene)
+	unready bool
+	// befalls it when it is ready, or at work where it never is.
+	befalls func(*scene)
+	// reason is a part of why it is not live.
+	reason string
+	// mended makes it live again, where that can be.
+	mended func(*scene)
+}
 
-// newTruthScene waits for 2 s before it calls a service not live, in the place of 30.
+func pretences() []pretence {
+	var taken *httptest.Server
+	oneWorker := []string{"AUTHENTIK_WEB__WORKERS=1", "GUNICORN_CMD_ARGS=--timeout 0", "AK_INIT_GRACE_PERIOD=2s"}
+	return []pretence{
+		{
+			name: "gunicorn that comes and goes", service: "server", env: []string{"REAL_BOOT_FAILS=1", "REAL_BOOT_DELAY=1"},
+			unready: true, reason: "gunicorn ends and is started again",
+		},
+		{
+			name: "gunicorn that has ended with 0, and is not started again", service: "server",
+			befalls: func(s *scene) { s.kill(s.firstChild(), syscall.SIGTERM) }, reason: "no gunicorn runs",
+		},
+		{
+			name: "gunicorn that is stopped, while its workers answer on", service: "server",
+			befalls: func(s *scene) { s.kill(s.firstChild(), syscall.SIGSTOP) }, reason: "stopped",
+			mended: func(s *scene) { s.kill(s.firstChild(), syscall.SIGCONT) },
+		},
+		{
+			name: "a socket that accepts and never answers", service: "server", env: oneWorker,
+			befalls: (*scene).wedge, reason: "no answer in time",
+		},
+		{
+			// Up to 2025.10.3 the server says yes to the live question without asking gunicorn.
+			name: "a server that answers for a wedged gunicorn", service: "server", env: append(oneWorker, "STANDIN_LIVE_ALONE=1"),
+			before: func(s *scene) { s.claimToBe("2025.10.3") },
+			befalls: func(s *scene) {
+				s.wedge()
+				s.must(health.HTTP([]string{s.address}, "/-/health/live/", health.ProbeTimeout))
+			},
+			reason: "authentik-core.sock: no answer in time",
+		},
+		{
+			// That a port is taken is only a warning of authentik's; who answers there is healthy.
+			name: "a port that is another's", service: "server", before: func(s *scene) { s.takeAddress() },
+			unready: true, reason: "another process's",
+		},
+		{
+			name: "a port that nobody has bound", service: "server",
+			before:  func(s *scene) { taken = s.takeAddress() },
+			unready: true,
+			befalls: func(s *scene) {
+				s.awaitEvent("config end") // by then the server has tried
+				taken.Close()
+			},
+			reason: "nobody listens on port",
+		},
+		{
+			name: "a worker that is stopped, while its health server answers on", service: "worker",
+			befalls: func(s *scene) { s.kill(s.firstChild(), syscall.SIGSTOP) }, reason: "stopped",
+			mended: func(s *scene) { s.kill(s.firstChild(), syscall.SIGCONT) },
+		},
+		{
+			name: "a fork that has died, which dramatiq does not look after", service: "worker",
+			befalls: func(s *scene) {
+				children := s.childrenOf(s.mainOf())
+				s.kill(children[len(children)-1], syscall.SIGKILL)
+			},
+			reason: "not reaped by its parent",
+		},
+	}
+}
+
+func TestTruth(t *testing.T) {
+	t.Parallel()
+	for _, tt := range pretences() {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := newTruthScene(t)
+			s.env = append(s.env, tt.env...)
+			if tt.before != nil {
+				tt.before(s)
+			}
+			r := s.start(tt.service)
+			if !tt.unready {
+				s.awaitHealth(0, "--ready")
+				s.awaitHealth(0, "--live")
+			}
+			if tt.befalls != nil {
+				tt.befalls(s)
+			}
+			s.awaitNotLive(r, tt.reason)
+			if code, said := s.health("--ready"); code != 1 {
+				t.Errorf("ready: %s", said)
+			}
+			if tt.mended != nil {
+				tt.mended(s)
+				s.awaitHealth(0, "--live")
+				r.awaitLine(s, "service answers again")
+			}
+			r.stop()
+			s.nothingLeft()
+		})
+	}
+}
+
+// newTruthScene has all that a service needs, and waits for 2 s before it calls one not live,
+// in the place of 30.
 func newTruthScene(t *testing.T) *scene {
 	t.Helper()
 	s := newRealScene(t)
-	s.env = append(s.env, "AK_INIT_LIVE_THRESHOLD=2s")
+	s.env = append(s.env, "AK_INIT_LIVE_THRESHOLD=2s", "AUTHENTIK_LISTEN__HTTPS="+freeAddress(t, s.dir+"https"))
+	startRedis(t, s)
 	return s
 }
 
-func TestTruthGunicornThatComesAndGoes(t *testing.T) {
-	t.Parallel()
-	s := newTruthScene(t)
-	s.env = append(s.env, "REAL_BOOT_FAILS=1", "REAL_BOOT_DELAY=1")
-	r := s.start("server")
-	s.awaitNotLive(r, "gunicorn ends and is started again")
-	r.stop()
-	s.nothingLeft()
-}
-
-func TestTruthGunicornThatIsGone(t *testing.T) {
-	t.Parallel()
-	s := newTruthScene(t)
-	r := s.start("server")
-	s.awaitHealth(0, "--ready")
-	masters := s.childrenOf(s.mainOf())
-	if len(masters) != 1 {
-		t.Fatalf("the server has the children %v, want gunicorn alone", masters)
-	}
-	s.kill(masters[0], syscall.SIGTERM) // it ends with 0, and the server does not start it again
-	s.awaitNotLive(r, "no gunicorn runs")
-	r.stop()
-	s.nothingLeft()
-}
-
-func TestTruthGunicornThatIsStopped(t *testing.T) {
-	t.Parallel()
-	s := newTruthScene(t)
-	r := s.start("server")
-	s.awaitHealth(0, "--ready")
-	master := s.childrenOf(s.mainOf())[0]
-	s.kill(master, syscall.SIGSTOP) // its workers answer on
-	s.awaitNotLive(r, "stopped")
-	s.kill(master, syscall.SIGCONT)
-	s.awaitHealth(0, "--live")
-	s.await("that it is said to be well again", func() bool { return strings.Contains(r.logs.String(), "service answers again") })
-	r.stop()
-	s.nothingLeft()
-}
-
-func TestTruthSocketThatAcceptsAndNeverAnswers(t *testing.T) {
-	t.Parallel()
-	s := newTruthScene(t)
-	s.env = append(s.env, "AUTHENTIK_WEB__WORKERS=1", "GUNICORN_CMD_ARGS=--timeout 0", "AK_INIT_GRACE_PERIOD=2s")
-	r := s.start("server")
-	s.awaitHealth(0, "--ready")
+// wedge blocks gunicorn's one worker.
+func (s *scene) wedge() {
+	s.t.Helper()
 	s.get("/wedge")
 	s.awaitEvent("request begin /wedge")
-	s.awaitNotLive(r, "no answer in time")
-	r.stop()
-	s.nothingLeft()
 }
 
-// Up to 2025.10.3 the server says yes to the live question without asking gunicorn.
-func TestTruthServerThatAnswersForAWedgedGunicorn(t *testing.T) {
-	t.Parallel()
-	s := newTruthScene(t)
-	s.claimToBe("2025.10.3")
-	s.env = append(s.env, "STANDIN_LIVE_ALONE=1", "AUTHENTIK_WEB__WORKERS=1", "GUNICORN_CMD_ARGS=--timeout 0", "AK_INIT_GRACE_PERIOD=2s")
-	r := s.start("server")
-	s.awaitHealth(0, "--ready")
-	s.awaitHealth(0, "--live")
-	s.get("/wedge")
-	s.awaitEvent("request begin /wedge")
-	s.awaitNotLive(r, "authentik-core.sock: no answer in time")
-	if err := health.HTTP([]string{s.address}, "/-/health/live/", health.ProbeTimeout); err != nil {
-		t.Errorf("the server does not say yes for it: %v", err)
+// firstChild is the server's gunicorn, or the first of dramatiq's workers.
+func (s *scene) firstChild() int {
+	s.t.Helper()
+	children := s.childrenOf(s.mainOf())
+	if len(children) == 0 {
+		s.t.Fatal("the service has no children")
 	}
-	r.stop()
-	s.nothingLeft()
+	return children[0]
 }
 
 // claimToBe makes the scene's authentik one of another release, as far as its version goes.
@@ -159,76 +207,17 @@ func (s *scene) claimToBe(version string) {
 	s.must(os.WriteFile(at+"/__init__.py", []byte("VERSION = \""+version+"\"\n"), 0o644))
 }
 
-// A port that is taken is only a warning of authentik's; who answers there is healthy.
-func TestTruthPortOfAnother(t *testing.T) {
-	t.Parallel()
-	s := newTruthScene(t)
-	other := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }))
-	s.takeAddress(other)
-	s.env = append(s.env, "AUTHENTIK_LISTEN__HTTPS="+freeAddress(t, s.dir+"https"))
-	r := s.start("server")
-	s.await("an answer in another's name", func() bool { code, _ := s.health("--ready"); return code == 1 })
-	s.awaitNotLive(r, "another process's")
-	r.stop()
-	s.nothingLeft()
-}
-
-func TestTruthPortThatNobodyBound(t *testing.T) {
-	t.Parallel()
-	s := newTruthScene(t)
-	other := httptest.NewUnstartedServer(http.NotFoundHandler())
-	s.takeAddress(other)
-	s.env = append(s.env, "AUTHENTIK_LISTEN__HTTPS="+freeAddress(t, s.dir+"https"))
-	r := s.start("server")
-	s.awaitEvent("config end") // by then the server has tried
-	other.Close()
-	s.awaitNotLive(r, "nobody listens on port")
-	r.stop()
-	s.nothingLeft()
-}
-
-// takeAddress serves where the scene's authentik would.
-func (s *scene) takeAddress(other *httptest.Server) {
+// takeAddress answers everybody with 200 where the scene's authentik would.
+func (s *scene) takeAddress() *httptest.Server {
 	s.t.Helper()
+	other := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }))
 	_ = other.Listener.Close()
 	listener, err := net.Listen("tcp", s.address)
 	s.must(err)
 	other.Listener = listener
 	other.Start()
 	s.t.Cleanup(other.Close)
-}
-
-// newWorkerScene has a real dramatiq that is ready.
-func newWorkerScene(t *testing.T) (*scene, *running) {
-	t.Helper()
-	s := newTruthScene(t)
-	startRedis(t, s)
-	r := s.start("worker")
-	s.awaitHealth(0, "--ready")
-	return s, r
-}
-
-func TestTruthWorkerThatIsStopped(t *testing.T) {
-	t.Parallel()
-	s, r := newWorkerScene(t)
-	worker := s.childrenOf(s.mainOf())[0] // its health server answers on
-	s.kill(worker, syscall.SIGSTOP)
-	s.awaitNotLive(r, "stopped")
-	s.kill(worker, syscall.SIGCONT)
-	s.awaitHealth(0, "--live")
-	r.stop()
-	s.nothingLeft()
-}
-
-// dramatiq does not look after its forks: the dead one stays a zombie.
-func TestTruthForkOfTheWorkerThatDied(t *testing.T) {
-	t.Parallel()
-	s, r := newWorkerScene(t)
-	children := s.childrenOf(s.mainOf())
-	s.kill(children[len(children)-1], syscall.SIGKILL)
-	s.awaitNotLive(r, "not reaped by its parent")
-	r.stop()
-	s.nothingLeft()
+	return other
 }
 
 // The worker works without its health port, and a restart would not give it back: only not
@@ -236,8 +225,7 @@ func TestTruthForkOfTheWorkerThatDied(t *testing.T) {
 func TestTruthWorkerWithoutItsHealthPort(t *testing.T) {
 	t.Parallel()
 	s := newTruthScene(t)
-	startRedis(t, s)
-	s.takeAddress(httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })))
+	s.takeAddress()
 	r := s.start("worker")
 	s.awaitPIDFile()
 	s.await("the reason", func() bool {

@@ -131,48 +131,44 @@ func TestWhoIsBelieved(t *testing.T) {
 	}
 }
 
-func TestAskDoesNotWaitForAReplyThatTrickles(t *testing.T) {
+// replyingAt hears one asker, and replies until that one hangs up.
+func replyingAt(t *testing.T, reply func(io.Writer) error) string {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "sock")
 	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	asked := make(chan struct{})
-	defer func() { _, _ = listener.Close(), <-asked }()
-	go func() { // ends when the asker hangs up
+	go func() {
 		defer close(asked)
 		conn, err := listener.Accept()
-		if err != nil {
-			return
-		}
-		tick := time.NewTicker(20 * time.Millisecond)
-		defer tick.Stop()
-		for ; err == nil; <-tick.C {
-			_, err = io.WriteString(conn, "y")
+		for err == nil {
+			err = reply(conn)
 		}
 	}()
+	t.Cleanup(func() { _, _ = listener.Close(), <-asked })
+	return path
+}
+
+func TestAskDoesNotWaitForAReplyThatTrickles(t *testing.T) {
+	tick := time.NewTicker(20 * time.Millisecond)
+	t.Cleanup(tick.Stop) // behind the last reply
+	path := replyingAt(t, func(w io.Writer) error {
+		<-tick.C
+		_, err := io.WriteString(w, "y")
+		return err
+	})
 	begun := time.Now()
-	_, err = Ask(path, Live, 200*time.Millisecond)
+	_, err := Ask(path, Live, 200*time.Millisecond)
 	if err == nil || !strings.Contains(err.Error(), "in time") || time.Since(begun) > 2*time.Second {
 		t.Errorf("after %s: %v", time.Since(begun), err)
 	}
 }
 
 func TestAReplyWithoutEndIsCut(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "sock")
-	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	asked := make(chan struct{})
-	defer func() { _, _ = listener.Close(), <-asked }()
-	go func() { // ends when the asker hangs up
-		defer close(asked)
-		conn, err := listener.Accept()
-		for line := bytes.Repeat([]byte("yes server ready\n"), 1000); err == nil; {
-			_, err = conn.Write(line)
-		}
-	}()
+	lines := bytes.Repeat([]byte("yes server ready\n"), 1000)
+	path := replyingAt(t, func(w io.Writer) error { _, err := w.Write(lines); return err })
 	if _, err := Ask(path, Live, 10*time.Second); err == nil || !strings.Contains(err.Error(), "no end") {
 		t.Error(err)
 	}
