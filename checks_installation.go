@@ -101,8 +101,7 @@ func (c circumstances) fatal(remedy, format string, args ...any) *finding {
 
 func judgeScripts(c circumstances) []*finding {
 	names := []string{"python"}
-	// With debug the server starts ./manage.py instead (internal/web/web.go).
-	if c.serves("server") && !c.facts.settings.True("debug") {
+	if c.serves("server") && !c.facts.config.Debug {
 		names = append(names, "gunicorn")
 	}
 	var all []*finding

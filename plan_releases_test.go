@@ -125,6 +125,17 @@ func TestAllOfEarlierReleases(t *testing.T) {
 	}
 }
 
+// Django's development server binds no socket: asked there, it would never be live.
+func TestDebugServerIsNotAskedAtGunicornsSocket(t *testing.T) {
+	for debug, want := range map[bool]string{true: "", false: "/dev/shm/authentik-core.sock"} {
+		f := onRelease("2025.8.6")
+		f.config.Debug = debug
+		if got := planOf(t, f, []string{"server"}, "TMPDIR=/dev/shm").Services[0].Health.LiveSocket; got != want {
+			t.Errorf("debug %t: asked at %q, want %q", debug, got, want)
+		}
+	}
+}
+
 func TestWordsOfAWorkerThatTakesNone(t *testing.T) {
 	for version, taken := range map[string]bool{"2025.2.4": false, "2025.4.1": false, "2025.4.2": true, "2025.6.4": true} {
 		o, err := parse([]string{"worker", "--", "-b"}, []string{"TMPDIR=/dev/shm"})

@@ -151,7 +151,7 @@ func (p *plan) service(verb authentik.Verb, args []string, tmpdir string, config
 	if verb.Live != "" {
 		s.Health.Live = config.ProbePath(verb.Live)
 	}
-	if verb.LiveSocket != "" {
+	if verb.LiveSocket != "" && !config.Debug {
 		s.Health.LiveSocket = path.Join(tmpdir, verb.LiveSocket)
 	}
 	if verb.Ready != "" {

@@ -158,12 +158,15 @@ func TestReadConfig(t *testing.T) {
 	}
 	data := []DataDir{at("/srv/data", false), at("/srv/data/media", true), at("/srv/data/reports", true)}
 	other := []DataDir{at("/srv/data", false), at("/srv/data/media", true), at("/reports", false), at("/reports/reports", true)}
+	debug := listening("0.0.0.0:9000", "/", data)
+	debug.Debug = true
 	tests := []struct {
 		name string
 		env  map[string]string
 		want Config
 	}{
 		{"nothing set", nil, listening("0.0.0.0:9000", "/", data)},
+		{"debug", map[string]string{"AUTHENTIK_DEBUG": "True"}, debug},
 		{
 			"files and variables stand for values",
 			map[string]string{"AUTHENTIK_LISTEN__HTTP": "file:///run/listen?x", "AUTHENTIK_WEB__PATH": "env://SUB", "SUB": "/auth/"},

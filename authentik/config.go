@@ -21,6 +21,9 @@ type Config struct {
 	WebPath string
 	// DataDirs are directories for uploads, as far as they are kept in files.
 	DataDirs []DataDir
+	// Debug: the Go server starts ./manage.py dev_server in gunicorn's place, which binds no
+	// socket in TMPDIR (internal/gounicorn/gounicorn.go).
+	Debug bool
 }
 
 // DataDir is a directory that authentik writes to once somebody uploads a file.
@@ -47,6 +50,7 @@ func (r Release) Config(s Settings, root string) Config {
 		ListenMetrics: listen("metrics", "0.0.0.0:9300"),
 		WebPath:       cmp.Or(s.Text("web.path"), "/"),
 		DataDirs:      r.Uploads.dirs(s, root),
+		Debug:         s.True("debug"),
 	}
 }
 
