@@ -224,7 +224,7 @@ func answering(err error, addresses ...string) func(*circumstances) {
 // data is the official image with one mount.
 func data(mount string) func(*circumstances) {
 	return func(c *circumstances) {
-		c.facts.config = authentik.Newest().Config(authentik.Settings{}, "/")
+		c.facts.config = authentik.Newest().Config(authentik.Settings{}, authentik.Newest().Server, "/")
 		c.facts.mounts = map[string]bool{mount: true}
 	}
 }

@@ -26,7 +26,7 @@ func somewhereWith(o options, text string) (facts, error) {
 			return nil, fs.ErrNotExist
 		},
 	})
-	f.config = f.release.Config(f.settings, f.layout.Root)
+	f.config = f.release.Config(f.settings, f.release.Server, f.layout.Root)
 	f.listeners = listenersOf(o.command, f.release, f.config)
 	chain, err := tempDirCandidates(o)
 	f.tempDirs = chain

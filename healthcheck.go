@@ -175,7 +175,7 @@ func askService(o options, dirs []string, deadline time.Time, reader *prepare.Re
 		return a
 	}
 	settings, _ := readSettings(o, "/", reader) // what can be read says enough
-	if err := probe(verb, release.Config(settings, "/"), dir, o.question, deadline); err != nil {
+	if err := probe(verb, release.Config(settings, verb, "/"), dir, o.question, deadline); err != nil {
 		a.Reason = err.Error()
 		return a
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -77,6 +78,10 @@ func listen(path string) (*net.UnixListener, error) {
 	return listener.(*net.UnixListener), nil
 }
 
+// liveProbe asks whether anybody answers, whatever the answer is. Without its database Django has
+// nothing but 500 for every question, this one included (authentik/tenants/middleware.py), and
+// the Go server makes that 502, which it also gives where gunicorn is dead: gunicorn is asked
+// then.
 func liveProbe(h healthPlan) health.Probe {
 	if h.Live == "" {
 		// supervise knows first whether the process lives.
@@ -85,11 +90,19 @@ func liveProbe(h healthPlan) health.Probe {
 	return func() error {
 		deadline := time.Now().Add(health.ProbeTimeout)
 		err := health.HTTP(h.Addresses, h.Live, health.ProbeTimeout)
-		if err != nil || h.LiveSocket == "" {
-			return err
+		if unanswered(err) != nil || h.LiveSocket == "" || err == nil && !h.liveAlone {
+			return unanswered(err)
 		}
-		return health.HTTP([]string{h.LiveSocket}, h.Live, time.Until(deadline))
+		return unanswered(health.HTTP([]string{h.LiveSocket}, h.Live, time.Until(deadline)))
 	}
+}
+
+// unanswered leaves of what a probe has met that there was no answer.
+func unanswered(err error) error {
+	if _, answered := errors.AsType[*health.Refusal](err); answered {
+		return nil
+	}
+	return err
 }
 
 func readyProbe(h healthPlan) health.Probe {

@@ -137,9 +137,11 @@ type healthPlan struct {
 	PIDFile   string   `json:"pid_file,omitempty"`
 	// Heartbeat is a file that the service touches, at least every heartbeatAge.
 	Heartbeat string `json:"heartbeat,omitempty"`
-	// LiveSocket is where Live is asked as well, by who is behind Addresses.
+	// LiveSocket is where Live is asked of who is behind Addresses: always where liveAlone, else
+	// where the answer at Addresses is no.
 	LiveSocket string `json:"live_socket,omitempty"`
 
+	liveAlone    bool
 	heartbeatAge time.Duration
 }
 

@@ -17,7 +17,7 @@ func onRelease(version string) facts {
 	f := somewhere()
 	f.release, f.releaseKnown = authentik.ReleaseOf(version)
 	f.layout.Version = version
-	f.config = f.release.Config(f.settings, "/")
+	f.config = f.release.Config(f.settings, f.release.Server, "/")
 	return f
 }
 
@@ -32,8 +32,12 @@ func sketch(p plan) (lines []string) {
 			lines = append(lines, "with "+v.Name+"="+v.Value)
 		}
 		h := s.Health
+		liveSocket := ""
+		if h.liveAlone {
+			liveSocket = h.LiveSocket
+		}
 		lines = append(lines, fmt.Sprintf("health %v live %q %s ready %q pid %q beat %q %s stale %q drain %q",
-			h.Addresses, h.Live, h.LiveSocket, h.Ready, h.PIDFile, h.Heartbeat, h.heartbeatAge, s.StalePIDFile, s.Drain))
+			h.Addresses, h.Live, liveSocket, h.Ready, h.PIDFile, h.Heartbeat, h.heartbeatAge, s.StalePIDFile, s.Drain))
 	}
 	for _, d := range p.Directories {
 		if d.For == "uploads" || d.For == "metric files" {

@@ -23,7 +23,7 @@ func somewhere() facts {
 		self: self, identity: self,
 		layout:  authentik.Layout{Kind: "image", Root: "/", Version: "2026.2.2", Path: []string{"/lifecycle", "/ak-root/.venv/bin", "/bin"}},
 		release: release, releaseKnown: known,
-		config:   authentik.Newest().Config(authentik.Settings{}, "/"),
+		config:   authentik.Newest().Config(authentik.Settings{}, authentik.Newest().Server, "/"),
 		tempDirs: []tempDir{{Path: "/dev/shm", Origin: originEnvironment}},
 		find:     func(name, _ string) (string, error) { return "/found/" + name, nil },
 		view: authentik.View{

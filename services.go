@@ -152,7 +152,7 @@ func (p *plan) service(verb authentik.Verb, args []string, tmpdir string, config
 		s.Health.Live = config.ProbePath(verb.Live)
 	}
 	if verb.LiveSocket != "" && !config.Debug {
-		s.Health.LiveSocket = path.Join(tmpdir, verb.LiveSocket)
+		s.Health.LiveSocket, s.Health.liveAlone = path.Join(tmpdir, verb.LiveSocket), verb.LiveAlone
 	}
 	if verb.Ready != "" {
 		s.Health.Ready = config.ProbePath(verb.Ready)

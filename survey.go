@@ -107,7 +107,8 @@ func survey(o options, unusable map[string]error, reader *prepare.Reader) (facts
 	f.identityFailed = identityErr != nil
 	if ofAuthentik {
 		f.settings, f.settingsFault = readSettings(o, f.layout.Root, reader.For(f.identity))
-		f.config = f.release.Config(f.settings, f.layout.Root)
+		verb, _ := f.release.Verb(o.command) // of all it is the server's
+		f.config = f.release.Config(f.settings, verb, f.layout.Root)
 		f.surveyUserSettings(reader)
 		f.databaseProgram = programBeside(databaseName, reader)
 	}

@@ -193,7 +193,7 @@ func TestReadConfig(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			settings, _ := ReadSettings(Sources{Env: tt.env, Read: readFile, Glob: noFiles, Root: "/srv"}) // what cannot be read is told elsewhere
-			got := Newest().Config(settings, "/srv")
+			got := Newest().Config(settings, Newest().Server, "/srv")
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}

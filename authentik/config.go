@@ -35,14 +35,14 @@ type DataDir struct {
 	IfThere bool
 }
 
-// Config picks from settings what the release's launcher must know. Where a setting has no
+// Config picks from settings what a verb's launcher must know. Where a setting has no
 // value, not even in the release's own file, the default of 2026.2 stands in
 // (authentik/lib/default.yml).
-func (r Release) Config(s Settings, root string) Config {
+func (r Release) Config(s Settings, verb Verb, root string) Config {
 	listen := func(name, otherwise string) string {
-		// Through 2025.8.3 the release's own file has the latter, and the Go server takes the
-		// former from the environment (internal/config/struct.go).
-		return withoutUser(cmp.Or(s.joined("listen."+name), s.joined("listen.listen_"+name), otherwise))
+		// Through 2025.8.3 the release's own file has the last, the Go server takes the second from
+		// the environment (internal/config/struct.go), and the worker knows the last alone.
+		return withoutUser(cmp.Or(s.joined(cmp.Or(verb.Listen, "listen.")+name), s.joined("listen."+name), s.joined("listen.listen_"+name), otherwise))
 	}
 	return Config{
 		ListenHTTP:    listen("http", "0.0.0.0:9000"),

@@ -85,9 +85,11 @@ type Verb struct {
 	// Live and Ready are paths below web.path that answer at listen.http.
 	// An empty Live: the verb is live by its processes alone.
 	Live, Ready string
-	// LiveSocket is a name in TMPDIR of the socket at which Live has to be asked as well, where
-	// listen.http answers it without asking what lies behind. Empty: it asks.
+	// LiveSocket is a name in TMPDIR of the socket of what lies behind listen.http, which answers
+	// Live, too.
 	LiveSocket string
+	// LiveAlone: listen.http answers Live without asking what lies behind.
+	LiveAlone bool
 	// NoMetrics: its processes share no metric files.
 	NoMetrics bool
 	// Listen begins the settings of its addresses, as "listen." does listen.http and
@@ -180,6 +182,7 @@ func Newest() Release {
 			// cmd/server/healthcheck.go, main branch of April 2026).
 			HealthSocket: "authentik.sock",
 			Live:         "-/health/live/",
+			LiveSocket:   "authentik-core.sock",
 			Ready:        "-/health/ready/",
 			Listen:       "listen.",
 		},

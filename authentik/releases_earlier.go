@@ -33,7 +33,7 @@ func earlierReleases() []earlier {
 		}},
 		// Before, the Go server says yes to the live question whatever becomes of gunicorn
 		// (internal/web/proxy.go), which answers it at its own socket (authentik/root/monitoring.py).
-		{"2025.10", 0, day(2025, 10, 27), func(r *Release) { r.Server.LiveSocket = "authentik-core.sock" }},
+		{"2025.10", 0, day(2025, 10, 27), func(r *Release) { r.Server.LiveAlone = true }},
 		// From 2025.8.4 on the worker listens where the server does.
 		{"2025.8", 4, day(2025, 8, 20), func(r *Release) {
 			r.MinimumPostgreSQL = 13 // Django 5.1's

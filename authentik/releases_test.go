@@ -103,14 +103,19 @@ func TestAnEarlierRowLeavesNewerOnesAlone(t *testing.T) {
 }
 
 func TestConfigOfEarlierReleases(t *testing.T) {
-	for _, tt := range []struct{ version, file, env, wantHTTP, wantData string }{
-		{"2025.6.4", "listen: {listen_http: '0.0.0.0:9000'}", "", "0.0.0.0:9000", "/srv/media /srv/media/public"},
-		{"2025.8.3", "listen: {listen_http: '0.0.0.0:8000'}", "", "0.0.0.0:8000", "/srv/media /srv/media/public"},
-		{"2025.6.4", "listen: {listen_http: '0.0.0.0:9000'}", "AUTHENTIK_LISTEN__HTTP=[::]:1", "[::]:1", "/srv/media /srv/media/public"},
-		{"2025.8.4", "listen: {http: '0.0.0.0:8000'}", "AUTHENTIK_STORAGE__MEDIA__BACKEND=s3", "0.0.0.0:8000", ""},
-		{"2025.10.4", "listen: {http: '0.0.0.0:8000'}", "AUTHENTIK_STORAGE__MEDIA__FILE__PATH=/files", "0.0.0.0:8000", "/files /files/public"},
-		{"2025.12.4", "listen: {http: '0.0.0.0:8000'}", "", "0.0.0.0:8000", "/srv/data /srv/data/media /srv/data/reports"},
-		{"2026.2.2", "listen: {http: '0.0.0.0:8000'}", "AUTHENTIK_LISTEN__LISTEN_HTTP=[::]:1", "0.0.0.0:8000", "/srv/data /srv/data/media /srv/data/reports"},
+	for _, tt := range []struct {
+		version, file, env, wantHTTP, wantData string
+		worker                                 bool
+	}{
+		{"2025.6.4", "listen: {listen_http: '0.0.0.0:9000'}", "", "0.0.0.0:9000", "/srv/media /srv/media/public", false},
+		{"2025.8.3", "listen: {listen_http: '0.0.0.0:8000'}", "", "0.0.0.0:8000", "/srv/media /srv/media/public", false},
+		{"2025.6.4", "listen: {listen_http: '0.0.0.0:9000'}", "AUTHENTIK_LISTEN__HTTP=[::]:1", "[::]:1", "/srv/media /srv/media/public", false},
+		{"2025.8.4", "listen: {http: '0.0.0.0:8000'}", "AUTHENTIK_STORAGE__MEDIA__BACKEND=s3", "0.0.0.0:8000", "", false},
+		{"2025.10.4", "listen: {http: '0.0.0.0:8000'}", "AUTHENTIK_STORAGE__MEDIA__FILE__PATH=/files", "0.0.0.0:8000", "/files /files/public", false},
+		{"2025.12.4", "listen: {http: '0.0.0.0:8000'}", "", "0.0.0.0:8000", "/srv/data /srv/data/media /srv/data/reports", false},
+		{"2026.2.2", "listen: {http: '0.0.0.0:8000'}", "AUTHENTIK_LISTEN__LISTEN_HTTP=[::]:1", "0.0.0.0:8000", "/srv/data /srv/data/media /srv/data/reports", false},
+		{"2025.8.3", "listen: {listen_http: '0.0.0.0:8000'}", "AUTHENTIK_LISTEN__HTTP=[::]:1", "0.0.0.0:8000", "/srv/media /srv/media/public", true},
+		{"2025.8.4", "listen: {http: '0.0.0.0:8000'}", "AUTHENTIK_LISTEN__HTTP=[::]:1", "[::]:1", "/srv/media /srv/media/public", true},
 	} {
 		r, _ := ReleaseOf(tt.version)
 		env := map[string]string{}
@@ -121,7 +126,11 @@ func TestConfigOfEarlierReleases(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c := r.Config(s, "/srv")
+		verb := r.Server
+		if tt.worker {
+			verb = r.Worker
+		}
+		c := r.Config(s, verb, "/srv")
 		var dirs []string
 		for _, d := range c.DataDirs {
 			dirs = append(dirs, d.Path)

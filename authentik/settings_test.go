@@ -172,7 +172,7 @@ func FuzzSettings(f *testing.F) {
 		if dotted := strings.ToLower(key); ours && plain && !strings.Contains(key, "__") && !strings.Contains(key, ".") && s.Text(dotted) != value {
 			t.Errorf("%s=%q is read as %q", name, value, s.Text(dotted))
 		}
-		_ = slices.Sorted(slices.Values(Newest().Config(s, "/").ProbeAddresses()))
+		_ = slices.Sorted(slices.Values(Newest().Config(s, Newest().Server, "/").ProbeAddresses()))
 	})
 }
 

@@ -61,8 +61,10 @@ async def application(scope: dict[str, Any], receive: Receive, send: Send) -> No
         return
     path, query = scope["path"], scope["query_string"].decode("latin-1")
     if path.startswith("/-/health/"):
-        well = "/ready/" not in path or await asyncio.to_thread(database.answers)
-        await respond(send, *(("ok",) if well else ("no database", 503)))
+        # Whatever the question, the middleware in front of it asks the database first
+        # (authentik/tenants/middleware.py): without one it is Django's 500.
+        well = await asyncio.to_thread(database.answers)
+        await respond(send, *(("ok",) if well else ("no database", 500)))
         return
     target = f"{path}?{query}" if query else path
     record("gunicorn", f"request begin {target}")
