@@ -99,7 +99,7 @@ func liveProbe(h healthPlan) health.Probe {
 
 // unanswered leaves of what a probe has met that there was no answer.
 func unanswered(err error) error {
-	if _, answered := errors.AsType[*health.Refusal](err); answered {
+	if _, answered := errors.AsType[*health.RefusedError](err); answered {
 		return nil
 	}
 	return err

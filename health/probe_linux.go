@@ -16,7 +16,7 @@ import (
 
 // HTTP asks the first of these addresses that can be reached by HEAD, as authentik's own
 // health check does (cmd/server/healthcheck.go, 2026.2), and wants a status below 400, else it
-// gives a [*Refusal]. An address that begins with a slash is a unix socket's.
+// gives a [*RefusedError]. An address that begins with a slash is a unix socket's.
 // It writes the request itself: net/http would add 3.5 MB and its initialisers for one
 // line. No proxy from the environment is asked.
 func HTTP(addresses []string, path string, timeout time.Duration) error {
@@ -60,15 +60,15 @@ func head(conn net.Conn, address, path string, timeout time.Duration) error {
 		return fmt.Errorf("http://%s%s%s: %w", host, path, over, plain(err, timeout))
 	}
 	if status >= 400 {
-		return &Refusal{fmt.Sprintf("http://%s%s%s answers %d", host, path, over, status)}
+		return &RefusedError{fmt.Sprintf("http://%s%s%s answers %d", host, path, over, status)}
 	}
 	return nil
 }
 
-// Refusal is an HTTP answer that is no yes: whoever gives it is at work.
-type Refusal struct{ text string }
+// RefusedError is an HTTP answer that is no yes: whoever gives it is at work.
+type RefusedError struct{ text string }
 
-func (r *Refusal) Error() string { return r.text }
+func (r *RefusedError) Error() string { return r.text }
 
 // escaped keeps a path within its line and its word (RFC 9112, 3.2).
 func escaped(path string) string {
