@@ -97,8 +97,13 @@ func holdAny(family []Process, sockets map[string]bool) (owned, known bool) {
 			known = false
 		}
 		for _, d := range descriptors {
-			if link, err := os.Readlink(filepath.Join(dir, d.Name())); err == nil && sockets[link] {
+			link, err := os.Readlink(filepath.Join(dir, d.Name()))
+			if sockets[link] {
 				return true, true
+			}
+			if errors.Is(err, fs.ErrPermission) { // root by its CAP_DAC_OVERRIDE sees their numbers, and no more
+				known = false
+				break
 			}
 		}
 	}
