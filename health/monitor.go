@@ -107,12 +107,6 @@ func (m *Monitor) Stopping() {
 	m.stopping = true
 }
 
-// WasReady tells whether the service that runs now has been ready.
-func (m *Monitor) WasReady() bool {
-	s := m.seen()
-	return s.running && s.wasReady
-}
-
 // Answer judges the question now, probing where that is needed.
 func (m *Monitor) Answer(q Question) Answer {
 	s := m.seen()
