@@ -9,12 +9,13 @@ import (
 
 // tcpTable is as /proc/net/tcp is; each line is a port in hexadecimal and a state.
 func tcpTable(lines ...string) *strings.Reader {
-	table := "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
+	var table strings.Builder
+	table.WriteString("  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n")
 	for i, line := range lines {
 		port, state, _ := strings.Cut(line, " ")
-		table += fmt.Sprintf("%4d: 0100007F:%s 00000000:0000 %s 00000000:00000000 00:00000000 00000000  1000        0 %d 1 0 100 0 0 10 0\n", i, port, state, 100+i)
+		_, _ = fmt.Fprintf(&table, "%4d: 0100007F:%s 00000000:0000 %s 00000000:00000000 00:00000000 00000000  1000        0 %d 1 0 100 0 0 10 0\n", i, port, state, 100+i)
 	}
-	return strings.NewReader(table)
+	return strings.NewReader(table.String())
 }
 
 func TestWhoListens(t *testing.T) {
