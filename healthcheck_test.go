@@ -46,6 +46,11 @@ func TestHealthReport(t *testing.T) {
 				`{"name":"server","phase":"ready","healthy":true,"reason":""}]}`,
 			"unhealthy: server degraded: a b [31m" + strings.Repeat("x", maxSaid-8) + "\nhealthy: server ready\n",
 		},
+		{
+			"who answers as ak-init is no more believed than a file", []health.Answer{{Service: "ser\x1bver", Phase: "rea\x1bdy"}}, 1,
+			`{"healthy":false,"question":"live","phase":"rea dy","services":[{"name":"ser ver","phase":"rea dy","healthy":false,"reason":""}]}`,
+			"unhealthy: ser ver rea dy\n",
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			for output, want := range map[string][2]string{"json": {tt.json + "\n", ""}, "text": {"", tt.text}} {
@@ -77,6 +82,9 @@ func TestJSONIsShortForOutputJSON(t *testing.T) {
 	}
 	if _, err := parse([]string{"status", "--json", "--output", "text"}, nil); err == nil {
 		t.Error("--json --output text is taken")
+	}
+	if _, err := parse([]string{"status", "--output", "yaml", "--json"}, nil); err == nil || len(asRefusal(err).faults) != 1 {
+		t.Errorf("one mistake is said as: %v", err)
 	}
 }
 
