@@ -23,13 +23,7 @@ func (s servicePlan) probes() health.Probes {
 		}
 	}
 	family := &health.Family{Backend: s.Drain, Workers: h.isWorkers()}
-	look := func(pid int) []health.Process {
-		var all []health.Process
-		for _, m := range supervise.FamilyOf(pid, s.Drain) {
-			all = append(all, health.Process(m))
-		}
-		return all
-	}
+	look := func(pid int) []health.Process { return familyOf(pid, s.Drain) }
 	probes := health.Probes{Live: liveProbe(h), Ready: readyProbe(h)}
 	switch {
 	case h.Live != "": // it has to answer at its port from the first
@@ -53,6 +47,14 @@ func (s servicePlan) probes() health.Probes {
 		}
 	}
 	return probes
+}
+
+// familyOf gives a service's family.
+func familyOf(pid int, drain string) (all []health.Process) {
+	for _, m := range supervise.FamilyOf(pid, drain) {
+		all = append(all, health.Process(m))
+	}
+	return all
 }
 
 // ownHeartbeat tells whether the heartbeat is this process': an earlier one may have left the
