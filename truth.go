@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"ak-init/health"
@@ -27,23 +26,16 @@ func (s servicePlan) probes() health.Probes {
 	probes := health.Probes{Live: liveProbe(h), Ready: readyProbe(h)}
 	switch {
 	case h.Live != "": // it has to answer at its port from the first
-		probes.Watch = func(pid int) error {
+		probes.Watch = func(pid int) health.Look {
 			all := look(pid)
-			return cmp.Or(family.Saw(time.Now(), all), ports.Saw(all))
+			return health.Look{Ill: cmp.Or(family.Saw(time.Now(), all), ports.Saw(all))}
 		}
 	case h.isWorkers():
 		// It works without its health port, which comes late, and is only not ready; so it is
 		// without a heartbeat, which stops where its broker is gone.
-		var last atomic.Pointer[[]health.Process]
-		probes.Watch = func(pid int) error {
+		probes.Watch = func(pid int) health.Look {
 			all := look(pid)
-			last.Store(&all)
-			return family.Saw(time.Now(), all)
-		}
-		ready := probes.Ready
-		probes.Ready = func() error { // asked behind Watch
-			all := *last.Load()
-			return cmp.Or(ready(), h.ownHeartbeat(all), ports.Saw(all))
+			return health.Look{Ill: family.Saw(time.Now(), all), Unready: cmp.Or(h.ownHeartbeat(all), ports.Saw(all))}
 		}
 	}
 	return probes
