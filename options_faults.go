@@ -33,12 +33,17 @@ func (o *options) takeJSON() error {
 	switch {
 	case !o.json || chosen && !asked:
 		return nil
+	case !slices.Contains(outputs(), o.output): // which is said of it alone
+		return nil
 	case chosen && o.output != "json":
 		return fmt.Errorf("--json and --output %s are different", o.output)
 	}
 	o.output = "json"
 	return nil
 }
+
+// outputs are what --output knows.
+func outputs() []string { return []string{"text", "json", "svg"} }
 
 // commandFaults judges the words.
 func (o *options) commandFaults() []error {
@@ -156,7 +161,7 @@ func (o *options) flagFaults() (faults []error) {
 	}
 	oneOf("log-format", o.logFormat, "auto", "json", "console")
 	oneOf("log-level", o.logLevel, "debug", "info", "warning", "error")
-	oneOf("output", o.output, "text", "json", "svg")
+	oneOf("output", o.output, outputs()...)
 	oneOf("fix-ownership", o.fixOwnership, string(prepare.FixNever), string(prepare.FixWrong), string(prepare.FixAlways))
 	oneOf("restart", o.restart, string(supervise.Never), string(supervise.OnFailure), string(supervise.Always))
 	oneOf("migrate", o.migrate, migrateAuto, migrateBefore, migrateNever)
