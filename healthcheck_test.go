@@ -315,10 +315,17 @@ func fullBacklog(t *testing.T) string {
 		t.Fatal(err)
 	}
 	address := fmt.Sprintf("127.0.0.1:%d", at.(*syscall.SockaddrInet4).Port)
+	fill(t, address)
+	return address
+}
+
+// fill connects until nobody is let in any more.
+func fill(t *testing.T, address string) {
+	t.Helper()
 	for {
 		conn, err := net.DialTimeout("tcp", address, 200*time.Millisecond)
 		if err != nil {
-			return address
+			return
 		}
 		t.Cleanup(func() { _ = conn.Close() })
 	}

@@ -143,7 +143,9 @@ type healthPlan struct {
 	// where the answer at Addresses is no.
 	LiveSocket string `json:"live_socket,omitempty"`
 
-	liveAlone    bool
+	liveAlone bool
+	// databasePorts are where PostgreSQL listens.
+	databasePorts []int
 	heartbeatAge time.Duration
 }
 

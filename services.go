@@ -151,6 +151,7 @@ func (p *plan) service(verb authentik.Verb, args []string, tmpdir string, config
 	}
 	if verb.Live != "" {
 		s.Health.Live = config.ProbePath(verb.Live)
+		s.Health.databasePorts = config.DatabasePorts
 	}
 	if verb.LiveSocket != "" && !config.Debug {
 		s.Health.LiveSocket, s.Health.liveAlone = path.Join(tmpdir, verb.LiveSocket), verb.LiveAlone

@@ -30,6 +30,13 @@ func (s servicePlan) probes() health.Probes {
 			all := look(pid)
 			return health.Look{Ill: cmp.Or(family.Saw(time.Now(), all), ports.Saw(all))}
 		}
+		probes.Cause = func(pid int) error {
+			peer := health.WaitsFor(look(pid), h.databasePorts)
+			if peer == "" {
+				return nil
+			}
+			return fmt.Errorf("it waits for PostgreSQL at %s, which does not answer", peer)
+		}
 	case h.isWorkers():
 		// It works without its health port, which comes late, and is only not ready; so it is
 		// without a heartbeat, which stops where its broker is gone.

@@ -132,7 +132,7 @@ func TestArgvOfEveryVerb(t *testing.T) {
 
 // listening is a configuration with the default ports beside listen.http.
 func listening(http, webPath string, dirs []DataDir) Config {
-	return Config{ListenHTTP: http, ListenHTTPS: "0.0.0.0:9443", ListenMetrics: "0.0.0.0:9300", WebPath: webPath, DataDirs: dirs}
+	return Config{ListenHTTP: http, ListenHTTPS: "0.0.0.0:9443", ListenMetrics: "0.0.0.0:9300", WebPath: webPath, DataDirs: dirs, DatabasePorts: []int{5432}}
 }
 
 func TestConfigBeside(t *testing.T) {

@@ -2,6 +2,7 @@ package health
 
 import (
 	"cmp"
+	"fmt"
 	"sync"
 	"time"
 )
@@ -24,6 +25,9 @@ type Probes struct {
 	// Watch looks at the service's own processes, of which pid is the main one, beside a probe;
 	// nil: nothing is known of them.
 	Watch func(pid int) Look
+	// Cause gives what lies behind a probe that failed, where a restart would not help: the live
+	// question does not count then. Nil: nothing is known.
+	Cause func(pid int) error
 	// Threshold is for how long the service may be ill before a restart would help; 0: for
 	// [Threshold].
 	Threshold time.Duration
@@ -68,7 +72,23 @@ const forget = 10
 // NewMonitor watches a service that is asked by these probes. It tells of each turn that
 // it sees; tell may be called from any goroutine, and must not ask.
 func NewMonitor(service string, p Probes, tell func(Change)) *Monitor {
-	m := &Monitor{service: service, live: newShared[error](p.Live), ready: newShared[error](p.Ready), tell: tell, threshold: cmp.Or(p.Threshold, Threshold)}
+	m := &Monitor{service: service, tell: tell, threshold: cmp.Or(p.Threshold, Threshold)}
+	m.live = newShared(func() error {
+		if err := p.Live(); err == nil || m.cause(p) == nil {
+			return err
+		}
+		return nil
+	})
+	m.ready = newShared(func() error {
+		err := p.Ready()
+		if err == nil {
+			return nil
+		}
+		if cause := m.cause(p); cause != nil {
+			return fmt.Errorf("%w; %w", err, cause)
+		}
+		return err
+	})
 	m.watch = newShared(func() Look {
 		if p.Watch == nil {
 			return Look{}
@@ -76,6 +96,14 @@ func NewMonitor(service string, p Probes, tell func(Change)) *Monitor {
 		return p.Watch(m.seen().pid)
 	})
 	return m
+}
+
+// cause is what lies behind a probe that failed.
+func (m *Monitor) cause(p Probes) error {
+	if p.Cause == nil {
+		return nil
+	}
+	return p.Cause(m.seen().pid)
 }
 
 // Before says what is done before the service can run.

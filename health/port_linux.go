@@ -38,8 +38,8 @@ func (p *Ports) Saw(family []Process) error {
 			strange = errors.Join(strange, fmt.Errorf("nobody listens on port %d", port))
 			continue
 		}
-		switch owned, known := holdAny(family, sockets); {
-		case owned:
+		switch held, known := heldBy(family, sockets); {
+		case held != "":
 			p.owner = family[0].PID
 			return nil
 		case !known:
@@ -104,10 +104,10 @@ func listeningIn(table io.Reader, port int, sockets map[string]bool) (whole bool
 	return true
 }
 
-// holdAny tells whether one of the processes has one of the sockets open. known is false where
+// heldBy gives the first of the sockets that one of the processes has open. known is false where
 // some of them cannot be looked into: those of another uid, without CAP_SYS_PTRACE (ptrace(2),
 // PTRACE_MODE_READ).
-func holdAny(family []Process, sockets map[string]bool) (owned, known bool) {
+func heldBy[T any](family []Process, sockets map[string]T) (socket string, known bool) {
 	known = true
 	for _, process := range family {
 		dir := "/proc/" + strconv.Itoa(process.PID) + "/fd"
@@ -117,8 +117,8 @@ func holdAny(family []Process, sockets map[string]bool) (owned, known bool) {
 		}
 		for _, d := range descriptors {
 			link, err := os.Readlink(filepath.Join(dir, d.Name()))
-			if sockets[link] {
-				return true, true
+			if _, wanted := sockets[link]; wanted {
+				return link, true
 			}
 			if errors.Is(err, fs.ErrPermission) { // root by its CAP_DAC_OVERRIDE sees their numbers, and no more
 				known = false
@@ -126,5 +126,5 @@ func holdAny(family []Process, sockets map[string]bool) (owned, known bool) {
 			}
 		}
 	}
-	return false, known
+	return "", known
 }
