@@ -48,7 +48,7 @@ func follow(t *testing.T, p plan) *followed {
 	}
 	for _, s := range p.Services {
 		monitor := health.NewMonitor(s.Name, health.Probes{Live: answer, Ready: answer}, f.turned)
-		f.ledger.services = append(f.ledger.services, &account{name: s.Name, exits: map[exitWay]int{}, monitor: monitor})
+		f.ledger.services = append(f.ledger.services, &account{name: s.Name, migrates: s.migrates, exits: map[exitWay]int{}, monitor: monitor})
 	}
 	f.ask = f.ledger.answer
 	return f
@@ -154,8 +154,9 @@ func TestAStopEndsTheWatch(t *testing.T) {
 
 func TestAProgramOfWhichNothingIsKnownIsNotAsked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		for _, name := range []string{"sleep", authentik.MigrateName} {
-			f := follow(t, plan{Command: "run", Services: []servicePlan{{process: process{Name: name}}}})
+		for _, p := range []process{{Name: "sleep"}, {Name: authentik.MigrateName}, {Name: authentik.MigrateName, migrates: true}} {
+			name := p.Name
+			f := follow(t, plan{Command: "run", Services: []servicePlan{{process: p}}})
 			f.answers("")
 			f.happens(supervise.Started{Command: supervise.Command{Name: name}, PID: 7})
 			time.Sleep(35 * time.Second)
@@ -164,7 +165,7 @@ func TestAProgramOfWhichNothingIsKnownIsNotAsked(t *testing.T) {
 			}
 			f.happens(supervise.Exited{Command: supervise.Command{Name: name}, PID: 7})
 			var want []string
-			if name == authentik.MigrateName {
+			if p.migrates {
 				want = []string{"still migrating migrate 30s"}
 			}
 			if got := f.lines(t); !slices.Equal(got, want) {

@@ -8,7 +8,6 @@ import (
 	"os"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -67,13 +66,15 @@ func (r *running) companion() int {
 	if len(lines) == 0 {
 		r.t.Fatal("it was not started")
 	}
-	_, rest, _ := strings.Cut(lines[len(lines)-1], `"child":`)
-	number, _, _ := strings.Cut(rest, ",")
-	pid, err := strconv.Atoi(number)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	return pid
+	return childIn(r.t, lines[len(lines)-1])
+}
+
+// childIn is the pid that a line is about.
+func childIn(t *testing.T, line string) int {
+	t.Helper()
+	_, rest, _ := strings.Cut(line, `"child":`)
+	text, _, _ := strings.Cut(rest, ",")
+	return number(t, text)
 }
 
 func TestHTTPAnswersFromStartToStop(t *testing.T) {
@@ -340,6 +341,33 @@ func TestHTTPForAProgramOfOnesOwn(t *testing.T) {
 	r.signal(syscall.SIGTERM)
 	if code := r.exitCode(); code != 143 {
 		t.Errorf("exit code %d, want sleep's 143", code)
+	}
+}
+
+// What a program of the user's own is called says nothing about what it is.
+func TestRunTakesNothingFromAName(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"migrate", "wait-for-database", httpName} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newScene(t)
+			s.addHTTP()
+			program := s.dir + "/own/" + name
+			s.must(os.Mkdir(s.dir+"/own", 0o755), os.WriteFile(program, []byte("#!/bin/sh\nexec sleep 1000\n"), 0o755))
+			r := s.start("run", "--", program)
+			s.awaitPage("/readyz?verbose", 200, "[+]"+name+" ok\n")
+			if code, said := s.health("run", "--ready"); code != 0 {
+				t.Errorf("not ready: %s", said)
+			}
+			companions := func() []string { return r.lines("child started", s.dir+"/"+httpName) }
+			s.must(syscall.Kill(childIn(t, companions()[0]), syscall.SIGKILL))
+			s.await("another", func() bool { return len(companions()) == 2 })
+			s.awaitPage("/metrics", 200, `ak_init_restarts_total{service="`+name+`"} 0`+"\n")
+			r.signal(syscall.SIGTERM)
+			if code := r.exitCode(); code != 143 || len(r.lines("a migration was interrupted")) > 0 {
+				t.Errorf("exit code %d", code)
+			}
+		})
 	}
 }
 

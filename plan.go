@@ -125,8 +125,8 @@ type process struct {
 	bare       bool
 	ownGroups  []int
 	foreground bool
-	// whole: all of the grace period is its own.
-	whole bool
+	// migrates: it brings the database up to date, so all of the grace period is its own.
+	migrates bool
 }
 
 // healthPlan is where a service answers, as authentik has it.

@@ -132,7 +132,7 @@ func (p *plan) service(verb authentik.Verb, args []string, tmpdir string, config
 		args = nil
 	}
 	child, err := p.resolve(verb.Name, verb.Argv(tmpdir, args), find)
-	child.Environment, child.foreground, child.whole = own, verb.Interactive, verb.Migrates
+	child.Environment, child.foreground, child.migrates = own, verb.Interactive, verb.Migrates
 	s := servicePlan{process: child, Drain: verb.Drain}
 	if verb.Interactive || verb.Migrates {
 		return s, err
@@ -168,7 +168,7 @@ func (p *plan) bootstrap(verb authentik.Verb, own []variable, find finder) error
 		return nil
 	}
 	step, err := p.resolve("bootstrap", append([]string{b.Program}, b.Args...), find)
-	step.Optional, step.Environment, step.whole = !b.Needed, own, b.Migrates
+	step.Optional, step.Environment, step.migrates = !b.Needed, own, b.Migrates
 	p.Steps = append(p.Steps, step)
 	return err
 }
@@ -226,7 +226,7 @@ func (p *plan) command(c process) supervise.Command {
 			env[v.Name] = v.Value
 		}
 	}
-	command := supervise.Command{Name: c.Name, Path: c.Path, Argv: c.Argv, Dir: c.Dir, Foreground: c.foreground, Whole: c.whole}
+	command := supervise.Command{Name: c.Name, Path: c.Path, Argv: c.Argv, Dir: c.Dir, Foreground: c.foreground, Whole: c.migrates}
 	for _, name := range slices.SortedFunc(maps.Keys(env), authentik.LoadOrder) {
 		command.Env = append(command.Env, name+"="+env[name])
 	}

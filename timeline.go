@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"ak-init/authentik"
 	"ak-init/health"
 	"ak-init/supervise"
 )
@@ -99,26 +98,25 @@ func (t *timeline) because(service, reason string) {
 
 // event takes note of what happens. phases are what each service is in while it runs.
 func (t *timeline) event(e supervise.Event, phases map[string]string, now time.Time) {
+	if supervise.IsAside(e) {
+		return
+	}
 	switch e := e.(type) {
 	case supervise.Started:
-		phase, known := phases[e.Command.Name]
-		switch {
-		case e.Step:
+		if e.Step {
 			t.turn("", spanOfStep(e.Command.Name), now)
-		case known: // else it runs aside
+		} else {
 			t.turn("", "", now)
-			t.turn(e.Command.Name, phase, now)
+			t.turn(e.Command.Name, phases[e.Command.Name], now)
 		}
 	case supervise.Exited:
 		if e.Step {
 			t.turn("", "", now)
-		} else if _, known := phases[e.Command.Name]; known {
+		} else {
 			t.turn(e.Command.Name, phaseEnded, now)
 		}
 	case supervise.RestartScheduled:
-		if _, known := phases[e.Command.Name]; known { // else it is the companion's
-			t.turn(e.Command.Name, string(health.Resting), now)
-		}
+		t.turn(e.Command.Name, string(health.Resting), now)
 	case supervise.StopBegun:
 		for name := range phases {
 			t.turn(name, string(health.Stopping), now)
@@ -165,7 +163,7 @@ func phasesOf(p plan) map[string]string {
 		switch {
 		case s.Health.Ready != "" || s.Health.isWorkers():
 			phases[s.Name] = string(health.Starting)
-		case s.Name == authentik.MigrateName:
+		case s.migrates:
 			phases[s.Name] = string(health.Migrating)
 		default:
 			phases[s.Name] = phaseRunning
