@@ -347,12 +347,14 @@ func TestHTTPForAProgramOfOnesOwn(t *testing.T) {
 // What a program of the user's own is called says nothing about what it is.
 func TestRunTakesNothingFromAName(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"migrate", "wait-for-database", httpName} {
+	for file, name := range map[string]string{
+		"migrate": "migrate", "wait-for-database": "wait-for-database", httpName: httpName, "my own\nprogram:\xff": "my_own_program:_",
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newScene(t)
 			s.addHTTP()
-			program := s.dir + "/own/" + name
+			program := s.dir + "/own/" + file
 			s.must(os.Mkdir(s.dir+"/own", 0o755), os.WriteFile(program, []byte("#!/bin/sh\nexec sleep 1000\n"), 0o755))
 			r := s.start("run", "--", program)
 			s.awaitPage("/readyz?verbose", 200, "[+]"+name+" ok\n")

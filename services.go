@@ -7,6 +7,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"unicode"
 
 	"ak-init/authentik"
 	"ak-init/prepare"
@@ -102,10 +103,21 @@ func (p *plan) planProgram(o options, f facts) error {
 		p.TempDir = chosen
 		p.runIn(f.self.UID, o.command)
 	}
-	child, err := p.resolve(path.Base(o.args[0]), o.args, f.find)
+	child, err := p.resolve(oneWord(path.Base(o.args[0])), o.args, f.find)
 	child.foreground = true
 	p.Services = append(p.Services, servicePlan{process: child})
 	return err
+}
+
+// oneWord is a service's name as it goes over the socket and into logs, whatever the program
+// is called.
+func oneWord(name string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsSpace(r) || !unicode.IsPrint(r) {
+			return '_'
+		}
+		return r
+	}, strings.ToValidUTF8(name, "_"))
 }
 
 // runIn names the directory in which ak-init keeps its own files: one for each uid and
