@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,14 +20,34 @@ const httpName = "ak-init-http"
 // addHealthListen takes one HOST:PORT, or several with commas between them.
 func (o *options) addHealthListen(addresses string) error {
 	for address := range strings.SplitSeq(addresses, ",") {
-		_, port, err := net.SplitHostPort(address)
-		n, numErr := strconv.Atoi(port)
-		if err != nil || numErr != nil || n < 1 || n > 65535 {
-			return fmt.Errorf("%q is not HOST:PORT, such as :9999, 127.0.0.1:9999 or [::1]:9999", address)
+		plain, ok := plainAddress(address)
+		if !ok {
+			return fmt.Errorf("%q is not HOST:PORT, such as :9999, 127.0.0.1:9999 or [::1]:9999; HOST is an IP address, localhost, or nothing for all", address)
 		}
-		o.healthListen = append(o.healthListen, address)
+		o.healthListen = append(o.healthListen, plain)
 	}
 	return nil
+}
+
+// plainAddress writes an address in the one way that there is for each. A name is none: whether
+// it can be had would be known too late.
+func plainAddress(address string) (plain string, ok bool) {
+	host, port, err := net.SplitHostPort(address)
+	n, numErr := strconv.ParseUint(port, 10, 16)
+	if err != nil || numErr != nil || n == 0 {
+		return "", false
+	}
+	if host == "localhost" {
+		host = "127.0.0.1"
+	}
+	if host != "" {
+		ip, err := netip.ParseAddr(host)
+		if err != nil {
+			return "", false
+		}
+		host = ip.Unmap().String()
+	}
+	return net.JoinHostPort(host, strconv.FormatUint(n, 10)), true
 }
 
 // servesHTTP are the commands that are asked over HTTP.
@@ -113,6 +134,8 @@ func (c circumstances) judgeHealthListener(l listener) *finding {
 		return bad(exitConfig, "give "+flag+" an address of this machine, or the port alone, as :9999", "%s is no address of this machine", l.address)
 	case errors.Is(err, unix.EAFNOSUPPORT):
 		return bad(exitConfig, "give "+flag+" the port alone, as :9999", "%s cannot be had: this machine has no IPv6", l.address)
+	case errors.Is(err, unix.EINVAL):
+		return bad(exitConfig, "write "+flag+" with the interface, as [fe80::1%eth0]:9999", "%s is no address without its interface", l.address)
 	case err == nil || errors.Is(err, unix.EACCES):
 		return bad(exitConfig, "give "+flag+" a port from 1024 on, or set the sysctl net.ipv4.ip_unprivileged_port_start", "%s: low ports are for root, and the children are %s", l.address, c.facts.identity)
 	default:
@@ -131,9 +154,8 @@ func collision(flag string, l, other listener) *finding {
 // meet tells whether two addresses have a port in common. [::] takes IPv4's as well, as Go's
 // listeners do.
 func meet(a, b string) bool {
-	hostA, portA, errA := net.SplitHostPort(a)
-	hostB, portB, errB := net.SplitHostPort(b)
-	everywhere := []string{"", "0.0.0.0", "::"}
-	return errA == nil && errB == nil && portA == portB &&
-		(hostA == hostB || slices.Contains(everywhere, hostA) || slices.Contains(everywhere, hostB))
+	x, errX := prepare.Address(a)
+	y, errY := prepare.Address(b)
+	everywhere := x.Addr().IsUnspecified() || y.Addr().IsUnspecified()
+	return errX == nil && errY == nil && x.Port() == y.Port() && (everywhere || x.Addr().IsValid() && x.Addr() == y.Addr())
 }

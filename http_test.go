@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ak-init/health"
+	"ak-init/prepare"
 )
 
 // addHTTP puts ak-init-http beside ak-init and has it listen.
@@ -395,6 +396,13 @@ func TestHTTPIsRefusedWhereItCannotBe(t *testing.T) {
 	refusal(exitConfig, address+" is in use", "run", "--health-listen", address, "--", "true")
 	refusal(exitConfig, s.address+" is server's own: its listen.http is "+s.address, "server", "--health-listen", s.address)
 	refusal(exitConfig, ":9443 is server's own: its listen.https is 0.0.0.0:9443", "server", "--health-listen", ":9443")
+	own, port, err := net.SplitHostPort(s.address)
+	s.must(err)
+	refusal(exitConfig, s.address+" is server's own: its listen.http is "+s.address, "server", "--health-listen", "[::ffff:"+own+"]:0"+port)
+	refusal(exitConfig, "127.0.0.1:9999 and 127.0.0.1:9999, both of --health-listen, are one address", "server", "--health-listen", "127.0.0.1:9999,localhost:09999")
+	if prepare.HasIPv6() {
+		refusal(exitConfig, "[fe80::1]:9999 is no address without its interface", "server", "--health-listen", "[fe80::1]:9999")
+	}
 	refusal(exitUsage, `"9999" is not HOST:PORT, such as :9999`, "server", "--health-listen", "9999")
 	refusal(exitUsage, "--health-listen is for server, worker, all, run and check, not for migrate", "migrate", "--health-listen", free)
 	for _, role := range []string{"server", "worker", "python"} {
@@ -413,6 +421,14 @@ func TestMeetingAddresses(t *testing.T) {
 		{"127.0.0.1:9999", "[::1]:9999"}:   false,
 		{"127.0.0.1:1", "127.0.0.1:2"}:     false,
 		{":9999", "9999"}:                  false,
+		// However they are written.
+		{"127.0.0.1:9940", "localhost:9940"}:          true,
+		{"127.0.0.1:9940", "127.0.0.1:09940"}:         true,
+		{"[::1]:9940", "[0:0::1]:9940"}:               true,
+		{"127.0.0.1:9940", "[::ffff:127.0.0.1]:9940"}: true,
+		{"[0::0]:80", "127.0.0.1:http"}:               true,
+		{":9940", "a-name-of-a-host:9940"}:            true,
+		{"127.0.0.1:9940", "a-name-of-a-host:9940"}:   false,
 	} {
 		if got := [2]bool{meet(pair[0], pair[1]), meet(pair[1], pair[0])}; got != [2]bool{want, want} {
 			t.Errorf("%v: %v, want %t", pair, got, want)
@@ -425,7 +441,14 @@ func TestHealthListen(t *testing.T) {
 	if diff := cmp.Diff([]string{":1", "127.0.0.1:2", "[::1]:65535"}, o.healthListen); diff != "" || err != nil {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
-	for _, bad := range []string{"", "9999", ":0", ":65536", ":http", "::1:9999", ":1,", "host"} {
+	o, err = parse([]string{"server", "--health-listen", ":09999,localhost:9998,[0:0::1]:9997,[::ffff:127.0.0.1]:9996,[fe80::1%lo]:9995"}, nil)
+	if diff := cmp.Diff([]string{":9999", "127.0.0.1:9998", "[::1]:9997", "127.0.0.1:9996", "[fe80::1%lo]:9995"}, o.healthListen); diff != "" || err != nil {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	for _, bad := range []string{
+		"", "9999", ":0", ":65536", ":http", "::1:9999", ":1,", "host", ":-1", ":+1",
+		"noname.invalid:9999", "256.1.1.1:9999", "*:9999", " :9999", "-1:9999", "a\nb:99",
+	} {
 		if _, err := parse([]string{"server", "--health-listen=" + bad}, nil); codeOf(err) != exitUsage {
 			t.Errorf("%q is taken: %v", bad, err)
 		}
