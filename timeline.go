@@ -172,15 +172,17 @@ func phasesOf(p plan) map[string]string {
 	return phases
 }
 
-// snapshot gives the spans as they are now, for others.
+// snapshot gives the spans as they are now, for others. All times are by the clock as it is
+// now: one that was set right meanwhile moves nothing against the rest.
 func (t *timeline) snapshot(now time.Time) []span {
 	all := slices.Clone(t.spans)
+	byClock := func(at time.Time) time.Time { return now.Add(at.Sub(now)).UTC().Truncate(time.Millisecond) }
 	for i := range all {
 		s := &all[i]
 		s.Seconds = seconds(cmp.Or(s.End, now).Sub(s.Begin))
-		s.Begin = s.Begin.UTC().Truncate(time.Millisecond)
+		s.Begin = byClock(s.Begin)
 		if !s.End.IsZero() {
-			s.End = s.End.UTC().Truncate(time.Millisecond)
+			s.End = byClock(s.End)
 		}
 	}
 	return all

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -242,6 +243,47 @@ func TestTimelineIsBounded(t *testing.T) {
 	}
 	if line.open("server") == nil {
 		t.Error("an outage that lasts is forgotten")
+	}
+}
+
+// setClock is the same moment by a clock that was set by so much. There is no other way to have
+// one: a time's two readings are not given out (time/time.go, Time).
+func setClock(t *testing.T, at time.Time, by time.Duration) time.Time {
+	t.Helper()
+	other := at
+	(*struct{ wall uint64 })(unsafe.Pointer(&other)).wall += uint64(by/time.Second) << 30
+	if other.Sub(at) != 0 || other.Round(0).Sub(at.Round(0)) != by {
+		t.Fatalf("%v is not %v by another clock", other, at)
+	}
+	return other
+}
+
+// A machine that boots may have its clock set while services start.
+func TestTimelineWhenTheClockIsSet(t *testing.T) {
+	for _, by := range []time.Duration{time.Hour, -time.Hour} {
+		begun := time.Now()
+		at := func(seconds int) time.Time { return begun.Add(time.Duration(seconds) * time.Second) }
+		set := func(seconds int) time.Time { return setClock(t, at(seconds), by) }
+		var line timeline
+		server := map[string]string{"server": "starting"}
+		line.turn("", string(health.Preparing), begun)
+		line.event(step(authentik.MigrateName), server, at(1))
+		line.event(stepOver(authentik.MigrateName), server, set(4))
+		line.event(up("server"), server, set(4))
+		line.turned(turns("server", health.BecameReady, ""), set(10))
+		spans := line.snapshot(set(20))
+		const want = "ready after 10s: preparing 1s, migrating 3s, server starting 6s"
+		if got := bootOf(spans, []string{"server"}).String(); got != want {
+			t.Errorf("set by %s: %s, want %s", by, got, want)
+		}
+		for i, s := range spans {
+			if !s.End.Equal(s.until()) || i > 0 && !s.Begin.Equal(spans[i-1].End) {
+				t.Errorf("set by %s: %+v", by, spans)
+			}
+		}
+		if want := begun.Round(0).Add(by).UTC().Truncate(time.Millisecond); spans[0].Begin != want {
+			t.Errorf("set by %s: begun at %s, want %s", by, spans[0].Begin, want)
+		}
 	}
 }
 
