@@ -110,10 +110,11 @@ func (t *timeline) event(e supervise.Event, phases map[string]string, now time.T
 			t.turn(e.Command.Name, phases[e.Command.Name], now)
 		}
 	case supervise.Exited:
-		if e.Step {
-			t.turn("", "", now)
-		} else {
+		switch {
+		case !e.Step:
 			t.turn(e.Command.Name, phaseEnded, now)
+		case !t.stopping(): // else the stop goes on
+			t.turn("", "", now)
 		}
 	case supervise.RestartScheduled:
 		t.turn(e.Command.Name, string(health.Resting), now)

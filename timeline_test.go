@@ -147,8 +147,8 @@ func TestTimeline(t *testing.T) {
 		},
 		{
 			"a stop during the migrations", server,
-			[]told{{1, step(authentik.MigrateName)}, {4, supervise.StopBegun{}}, {6, stepOver(authentik.MigrateName)}},
-			"preparing 0-1 migrating, migrating 1-4 stopping, stopping 4-6 ",
+			[]told{{1, step(authentik.MigrateName)}, {4, supervise.StopBegun{}}, {6, stepOver(authentik.MigrateName)}, {6, supervise.Swept{}}},
+			"preparing 0-1 migrating, migrating 1-4 stopping, stopping 4-",
 			"not ready after 4s: preparing 1s, migrating 3s",
 		},
 		{
