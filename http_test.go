@@ -404,6 +404,7 @@ func TestHTTPIsRefusedWhereItCannotBe(t *testing.T) {
 		refusal(exitConfig, "[fe80::1]:9999 is no address without its interface", "server", "--health-listen", "[fe80::1]:9999")
 	}
 	refusal(exitUsage, `"9999" is not HOST:PORT, such as :9999`, "server", "--health-listen", "9999")
+	refusal(exitCannotWrite, s.dir+"/none does not exist; make it or set another TMPDIR", "run", "--tmpdir", s.dir+"/none", "--health-listen", free, "--", "true")
 	refusal(exitUsage, "--health-listen is for server, worker, all, run and check, not for migrate", "migrate", "--health-listen", free)
 	for _, role := range []string{"server", "worker", "python"} {
 		if len(s.starts(role)) > 0 {
