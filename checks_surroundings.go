@@ -23,7 +23,7 @@ func surroundingChecks() []check {
 			goesWrong: "warning for one that is in use, not to be had or no address; error 78 where neither HTTP nor HTTPS is left", judge: judgeListen,
 		},
 		{
-			id: "health-listen", looks: "every address of --health-listen, by binding it, and whether ak-init-http is there",
+			id: "health-listen", looks: "every address of --health-listen, by binding it, and whether ak-init-http is there, for this machine",
 			goesWrong: "error 78: who gives one has probes that would fail", judge: judgeHealthListen,
 		},
 		{

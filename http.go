@@ -1,10 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -59,9 +62,33 @@ func (f *facts) surveyHTTP(o options, reader *prepare.Reader) {
 		return
 	}
 	f.httpProgram = programBeside(httpName, reader)
+	f.httpForeign = f.httpProgram != "" && isForeign(f.httpProgram, reader)
 	for _, address := range o.healthListen {
 		f.healthListeners = append(f.healthListeners, listener{address: address, err: f.tryAddress(o, address)})
 	}
+}
+
+// elfHead is as far as the machine in a program's head (elf(5)).
+const elfHead = 20
+
+// isForeign tells whether the kernel will not start a program on this machine, as far as can be
+// read: it starts scripts, and what begins as ak-init itself does.
+func isForeign(program string, reader *prepare.Reader) bool {
+	self, err := os.Executable()
+	if err != nil {
+		return false
+	}
+	own, ownErr := reader.Head(self, elfHead)
+	head, err := reader.Head(program, elfHead)
+	return ownErr == nil && err == nil && !bytes.HasPrefix(head, []byte("#!")) && machine(head) != machine(own)
+}
+
+// machine is what an ELF file's head says of class, byte order and machine.
+func machine(head []byte) string {
+	if len(head) < elfHead {
+		return ""
+	}
+	return string(head[:6]) + string(head[18:elfHead])
 }
 
 // tryAddress binds an address, and looks at what goes by the outcome.
@@ -104,8 +131,12 @@ func judgeHealthListen(c circumstances) []*finding {
 		return nil
 	}
 	var all []*finding
-	if c.facts.httpProgram == "" {
-		all = append(all, bad(exitConfig, "put it there, as into an image by COPY, or unset "+c.options.origin("health-listen"), "no %s stands beside ak-init", httpName))
+	flag := c.options.origin("health-listen")
+	switch f := c.facts; {
+	case f.httpProgram == "":
+		all = append(all, bad(exitConfig, "put it there, as into an image by COPY, or unset "+flag, "no %s stands beside ak-init", httpName))
+	case f.httpForeign:
+		all = append(all, bad(exitConfig, "put the one there that was built with this ak-init, or unset "+flag, "%s is no program for this machine (%s)", f.httpProgram, runtime.GOARCH))
 	}
 	if c.plan.Socket == "" {
 		all = append(all, bad(exitConfig, "mount a writable directory and set TMPDIR to it", "there is no TMPDIR for the socket by which %s would ask", httpName))
@@ -113,7 +144,7 @@ func judgeHealthListen(c circumstances) []*finding {
 	for i, l := range listeners {
 		others := append(slices.Clone(listeners[:i]), c.facts.listeners...)
 		if at := slices.IndexFunc(others, func(other listener) bool { return meet(l.address, other.address) }); at >= 0 {
-			all = append(all, collision(c.options.origin("health-listen"), l, others[at]))
+			all = append(all, collision(flag, l, others[at]))
 		} else {
 			all = append(all, c.judgeHealthListener(l))
 		}

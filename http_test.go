@@ -391,6 +391,15 @@ func TestHTTPIsRefusedWhereItCannotBe(t *testing.T) {
 	free := freeAddress(t, s.dir+"health")
 	refusal(exitConfig, "no ak-init-http stands beside ak-init; put it there, as into an image by COPY, or unset --health-listen", "server", "--health-listen", free)
 	refusal(exitConfig, "no ak-init-http stands beside ak-init", "run", "--health-listen", free, "--", "true")
+	built, err := akInitHTTP()
+	s.must(err)
+	elf, err := os.ReadFile(built)
+	s.must(err)
+	elf[18] ^= 0xff // its machine (elf(5), e_machine)
+	for _, foreign := range [][]byte{nil, []byte("not found\n"), elf} {
+		s.must(os.WriteFile(s.dir+"/"+httpName, foreign, 0o755))
+		refusal(exitConfig, httpName+" is no program for this machine", "server", "--health-listen", free)
+	}
 	s.addProgram(akInitHTTP)
 	refusal(exitConfig, address+" is in use; give --health-listen another port", "server", "--health-listen", free+","+address)
 	refusal(exitConfig, address+" is in use", "run", "--health-listen", address, "--", "true")
