@@ -98,7 +98,7 @@ func (p *plan) planDatabase(o options, f facts, verb authentik.Verb, own []varia
 			continue
 		}
 		child, err := p.step(step, f.find)
-		child.Environment, child.whole = own, !waits
+		child.Environment, child.migrates = own, !waits
 		p.Steps = append(p.Steps, child)
 		faults = append(faults, err)
 	}

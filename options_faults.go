@@ -17,6 +17,9 @@ import (
 
 // validate judges what was parsed, all of it at once.
 func (o *options) validate() error {
+	if o.output == "svg" && o.command != "status" && !strings.HasPrefix(o.given["output"], "--") {
+		o.output = "text" // a twin is meant for status, which alone is drawn
+	}
 	faults := append(o.commandFaults(), o.flagFaults()...)
 	if err := o.takeJSON(); err != nil {
 		faults = append(faults, err)

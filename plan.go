@@ -127,8 +127,8 @@ type process struct {
 	asSelf     bool
 	ownGroups  []int
 	foreground bool
-	// whole: all of the grace period is its own.
-	whole bool
+	// migrates: it brings the database up to date, so all of the grace period is its own.
+	migrates bool
 }
 
 // healthPlan is where a service answers, as authentik has it.
@@ -146,7 +146,7 @@ type healthPlan struct {
 	liveAlone bool
 	// databasePorts are where PostgreSQL listens.
 	databasePorts []int
-	heartbeatAge time.Duration
+	heartbeatAge  time.Duration
 }
 
 // isWorkers tells whether a service that answers no live question is its worker processes.

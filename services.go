@@ -7,6 +7,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"unicode"
 
 	"ak-init/authentik"
 	"ak-init/prepare"
@@ -99,10 +100,21 @@ func (p *plan) planProgram(o options, f facts) error {
 		p.TempDir = chosen
 		p.runIn(f.self.UID, o.command)
 	}
-	child, err := p.resolve(path.Base(o.args[0]), o.args, f.find)
+	child, err := p.resolve(oneWord(path.Base(o.args[0])), o.args, f.find)
 	child.foreground = true
 	p.Services = append(p.Services, servicePlan{process: child})
 	return err
+}
+
+// oneWord is a service's name as it goes over the socket and into logs, whatever the program
+// is called.
+func oneWord(name string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsSpace(r) || !unicode.IsPrint(r) {
+			return '_'
+		}
+		return r
+	}, strings.ToValidUTF8(name, "_"))
 }
 
 // runIn names the directory in which ak-init keeps its own files: one for each uid and
@@ -133,7 +145,7 @@ func (p *plan) service(verb authentik.Verb, args []string, tmpdir string, config
 	if !verb.Pauses {
 		child, err = p.resolve(verb.Name, verb.Argv(tmpdir, args), find)
 	}
-	child.Environment, child.foreground, child.whole = own, verb.Interactive, verb.Migrates
+	child.Environment, child.foreground, child.migrates = own, verb.Interactive, verb.Migrates
 	s := servicePlan{process: child, Drain: verb.Drain}
 	if verb.Interactive || verb.Migrates {
 		return s, err
@@ -170,7 +182,7 @@ func (p *plan) bootstrap(verb authentik.Verb, own []variable, find finder) error
 		return nil
 	}
 	step, err := p.resolve("bootstrap", append([]string{b.Program}, b.Args...), find)
-	step.Optional, step.Environment, step.whole = !b.Needed, own, b.Migrates
+	step.Optional, step.Environment, step.migrates = !b.Needed, own, b.Migrates
 	p.Steps = append(p.Steps, step)
 	return err
 }
@@ -228,7 +240,7 @@ func (p *plan) command(c process) supervise.Command {
 			env[v.Name] = v.Value
 		}
 	}
-	command := supervise.Command{Name: c.Name, Path: c.Path, Argv: c.Argv, Dir: c.Dir, Foreground: c.foreground, Whole: c.whole}
+	command := supervise.Command{Name: c.Name, Path: c.Path, Argv: c.Argv, Dir: c.Dir, Foreground: c.foreground, Whole: c.migrates}
 	for _, name := range slices.SortedFunc(maps.Keys(env), authentik.LoadOrder) {
 		command.Env = append(command.Env, name+"="+env[name])
 	}

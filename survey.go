@@ -57,9 +57,10 @@ type facts struct {
 	find     finder
 	// databaseProgram is ak-init-database beside ak-init, empty where it is not.
 	databaseProgram string
-	// httpProgram is ak-init-http, if it is asked for, and healthListeners are where it is to
-	// listen.
+	// httpProgram is ak-init-http, if it is asked for, httpForeign says that it is none for this
+	// machine, and healthListeners are where it is to listen.
 	httpProgram     string
+	httpForeign     bool
 	healthListeners []listener
 	// view is how authentik's files are looked at.
 	view authentik.View
