@@ -77,7 +77,8 @@ func (p *plan) planAll(o options, f facts) error {
 		p.Services = append(p.Services, s)
 		faults = append(faults, err)
 	}
-	faults = append(faults, p.planDatabase(o, f, authentik.Verb{}, p.Services[0].Environment[:2]))
+	both := authentik.Verb{WaitFirst: f.release.Server.WaitFirst || f.release.Worker.WaitFirst}
+	faults = append(faults, p.planDatabase(o, f, both, p.Services[0].Environment[:2]))
 	for i, verb := range []authentik.Verb{f.release.Server, f.release.Worker} {
 		faults = append(faults, p.bootstrap(verb, p.Services[i].Environment, f.find))
 	}
@@ -138,10 +139,17 @@ func (p *plan) service(verb authentik.Verb, args []string, tmpdir string, config
 	if verb.Interactive || verb.Migrates {
 		return s, err
 	}
-	s.ModeFile = path.Join(tmpdir, verb.ModeFile)
-	if verb.Listen != "" {
+	if verb.ModeFile != "" {
+		s.ModeFile = path.Join(tmpdir, verb.ModeFile)
+	}
+	switch {
+	case verb.SocketAlone:
+		s.Health.Addresses = []string{path.Join(tmpdir, verb.HealthSocket)}
+		config.WebPath = "/"
+	case verb.Listen != "":
 		s.Health.Addresses = config.ProbeAddresses()
 	}
+	p.Signals.drop(verb.Messages)
 	if verb.Heartbeat != "" {
 		s.Health.Heartbeat, s.Health.heartbeatAge = path.Join(tmpdir, verb.Heartbeat), verb.HeartbeatAge
 	}

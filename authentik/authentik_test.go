@@ -65,7 +65,7 @@ func TestFind(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			l, err := Find(tt.view.View(), tt.roots)
+			l, err := Find(tt.view.View(), tt.roots, nil)
 			if tt.mentions != "" {
 				if err == nil || !strings.Contains(err.Error(), tt.mentions) {
 					t.Fatalf("error %v, want one with %q", err, tt.mentions)
