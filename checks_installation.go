@@ -102,7 +102,7 @@ func judgeDataFiles(c circumstances) []*finding {
 			all = append(all, warn(e.Remedy(), "%s", e.What()))
 		}
 	}
-	if len(all) == 0 {
+	if len(all) == 0 && len(c.facts.release.DataFiles) > 0 {
 		all = append(all, okay("complete"))
 	}
 	return all

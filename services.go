@@ -142,31 +142,39 @@ func (p *plan) service(verb authentik.Verb, args []string, tmpdir string, config
 	if verb.ModeFile != "" {
 		s.ModeFile = path.Join(tmpdir, verb.ModeFile)
 	}
-	switch {
-	case verb.SocketAlone:
-		s.Health.Addresses = []string{path.Join(tmpdir, verb.HealthSocket)}
-		config.WebPath = "/"
-	case verb.Listen != "":
-		s.Health.Addresses = config.ProbeAddresses()
-	}
-	p.Signals.drop(verb.Messages)
-	if verb.Heartbeat != "" {
-		s.Health.Heartbeat, s.Health.heartbeatAge = path.Join(tmpdir, verb.Heartbeat), verb.HeartbeatAge
-	}
 	if verb.PIDFile != "" {
 		s.StalePIDFile = path.Join(tmpdir, verb.PIDFile)
-		s.Health.PIDFile = s.StalePIDFile
+	}
+	p.Signals.drop(verb.Messages)
+	s.Health = healthOf(verb, tmpdir, config)
+	return s, err
+}
+
+// healthOf is how a service answers.
+func healthOf(verb authentik.Verb, tmpdir string, config authentik.Config) healthPlan {
+	var h healthPlan
+	switch {
+	case verb.SocketAlone:
+		h.Addresses, config.WebPath = []string{path.Join(tmpdir, verb.HealthSocket)}, "/"
+	case verb.Listen != "":
+		h.Addresses = config.ProbeAddresses()
+	}
+	if verb.Heartbeat != "" {
+		h.Heartbeat, h.heartbeatAge = path.Join(tmpdir, verb.Heartbeat), verb.HeartbeatAge
+	}
+	if verb.PIDFile != "" {
+		h.PIDFile = path.Join(tmpdir, verb.PIDFile)
 	}
 	if verb.Live != "" {
-		s.Health.Live = config.ProbePath(verb.Live)
+		h.Live = config.ProbePath(verb.Live)
 	}
 	if verb.LiveSocket != "" && !config.Debug {
-		s.Health.LiveSocket, s.Health.liveAlone = path.Join(tmpdir, verb.LiveSocket), verb.LiveAlone
+		h.LiveSocket, h.liveAlone = path.Join(tmpdir, verb.LiveSocket), verb.LiveAlone
 	}
 	if verb.Ready != "" {
-		s.Health.Ready = config.ProbePath(verb.Ready)
+		h.Ready = config.ProbePath(verb.Ready)
 	}
-	return s, err
+	return h
 }
 
 // bootstrap adds the step that applies the credentials of a first start, where there are

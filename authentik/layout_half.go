@@ -54,8 +54,10 @@ func (f finder) lacksPython(root string) string {
 		places = append(places, path.Join(dir, "bin/python"))
 	}
 	for _, name := range venvVariables() {
-		if dir := f.env[name]; dir != "" && !slices.Contains(places, path.Join(strings.TrimPrefix(dir, root+"/"), "bin/python")) {
-			places = append(places, fmt.Sprintf("%s=%s/bin/python", name, path.Clean(dir)))
+		python := path.Join(f.env[name], "bin/python")
+		named := slices.ContainsFunc(places, func(place string) bool { return path.Join(root, place) == python })
+		if f.env[name] != "" && !named {
+			places = append(places, python+" by "+name)
 		}
 	}
 	return strings.Join(places, " or ") + ", or a python in PATH that has Django"

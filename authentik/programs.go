@@ -115,7 +115,7 @@ func (l Layout) Adapt(r Release) Release {
 	case RowDelegated:
 		r.Server, r.Worker = r.Server.rust(), r.Worker.rust()
 		// It waits for the database, and lets go of root, by itself.
-		r.Worker.DropsRoot, r.Worker.WaitFirst = false, false
+		r.Worker.DropsRoot, r.Server.WaitFirst, r.Worker.WaitFirst = false, false, false
 	case RowRust:
 		r.Server, r.Worker = r.Server.rust(), r.Worker.rust()
 	case RowRustWorker:

@@ -105,7 +105,9 @@ func Checkout(dir, standin string) error {
 // Nixpkgs makes three store paths below dir, as nixpkgs' package does: a wrapper, an environment of
 // Python, and the server. It gives the directory of the wrapper ak.
 func Nixpkgs(dir, standin string) (bin string, err error) {
-	name := func(what string) string { return filepath.Join(dir, "nix/store/0123456789abcdfghijklmnpqrsvwxyz-"+what) }
+	name := func(what string) string {
+		return filepath.Join(dir, "nix/store/0123456789abcdfghijklmnpqrsvwxyz-"+what)
+	}
 	env, server, wrapper := name("python3-3.12.9-env"), name("authentik-proxy-"+Version), name("authentik-"+Version)
 	t := tree{root: filepath.Join(env, "lib/python3.12/site-packages")}
 	t.code()
