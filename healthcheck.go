@@ -187,7 +187,7 @@ func askService(o options, dirs []string, deadline time.Time, reader *prepare.Re
 }
 
 // releaseIn gives the newest release whose service leaves in its TMPDIR what lies there: a pid
-// file, or a heartbeat. Where nothing does it is the newest of all.
+// file, a heartbeat, or Rust's socket. Where nothing does it is the newest of all.
 func releaseIn(dir, mode string) (r authentik.Release, verb authentik.Verb, ok bool) {
 	for r := range authentik.Releases() {
 		verb, ok := serviceOf(r, mode)
@@ -200,6 +200,10 @@ func releaseIn(dir, mode string) (r authentik.Release, verb authentik.Verb, ok b
 		}
 	}
 	r = authentik.Newest()
+	if socket := r.Server.HealthSocket; mode == r.Worker.Name && unix.Access(path.Join(dir, socket), unix.F_OK) == nil {
+		// As authentik's own health check asks from 2026.5 on: no other worker has it.
+		r = authentik.Layout{Programs: authentik.Programs{Row: authentik.RowRust}}.Adapt(r)
+	}
 	verb, ok = serviceOf(r, mode)
 	return r, verb, ok
 }
@@ -235,7 +239,10 @@ func probe(verb authentik.Verb, config authentik.Config, dir string, q health.Qu
 		return nil
 	}
 	addresses := config.ProbeAddresses()
-	if verb.HealthSocket != "" {
+	switch {
+	case verb.SocketAlone:
+		addresses, config.WebPath = []string{path.Join(dir, verb.HealthSocket)}, "/"
+	case verb.HealthSocket != "":
 		addresses = slices.Insert(addresses, 0, path.Join(dir, verb.HealthSocket))
 	}
 	return health.HTTP(addresses, config.ProbePath(below), time.Until(deadline))

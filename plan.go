@@ -1,6 +1,7 @@
 package main
 
 import (
+	"maps"
 	"slices"
 	"syscall"
 	"time"
@@ -214,8 +215,21 @@ func makePlan(o options, f facts) (plan, error) {
 	return p, err
 }
 
+// drop keeps signals from being handed on, but for those of which the user has said what becomes.
+func (s *signalPlan) drop(signals []syscall.Signal) {
+	for _, sig := range signals {
+		if _, said := s.rewrite[sig]; said {
+			continue
+		}
+		if s.Rewrite == nil {
+			s.Rewrite, s.rewrite = map[string]string{}, map[syscall.Signal]syscall.Signal{}
+		}
+		s.Rewrite[signalName(sig)], s.rewrite[sig] = "", 0
+	}
+}
+
 func planSignals(o options) signalPlan {
-	s := signalPlan{Group: o.signalGroup, rewrite: o.rewrite}
+	s := signalPlan{Group: o.signalGroup, rewrite: maps.Clone(o.rewrite)}
 	for from, to := range o.rewrite {
 		if s.Rewrite == nil {
 			s.Rewrite = map[string]string{}

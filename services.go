@@ -78,7 +78,8 @@ func (p *plan) planAll(o options, f facts) error {
 		p.Services = append(p.Services, s)
 		faults = append(faults, err)
 	}
-	faults = append(faults, p.planDatabase(o, f, authentik.Verb{}, p.Services[0].Environment[:2]))
+	both := authentik.Verb{WaitFirst: f.release.Server.WaitFirst || f.release.Worker.WaitFirst}
+	faults = append(faults, p.planDatabase(o, f, both, p.Services[0].Environment[:2]))
 	for i, verb := range []authentik.Verb{f.release.Server, f.release.Worker} {
 		faults = append(faults, p.bootstrap(verb, p.Services[i].Environment, f.find))
 	}
@@ -150,28 +151,42 @@ func (p *plan) service(verb authentik.Verb, args []string, tmpdir string, config
 	if verb.Interactive || verb.Migrates {
 		return s, err
 	}
-	s.ModeFile = path.Join(tmpdir, verb.ModeFile)
-	if verb.Listen != "" {
-		s.Health.Addresses = config.ProbeAddresses()
-	}
-	if verb.Heartbeat != "" {
-		s.Health.Heartbeat, s.Health.heartbeatAge = path.Join(tmpdir, verb.Heartbeat), verb.HeartbeatAge
+	if verb.ModeFile != "" {
+		s.ModeFile = path.Join(tmpdir, verb.ModeFile)
 	}
 	if verb.PIDFile != "" {
 		s.StalePIDFile = path.Join(tmpdir, verb.PIDFile)
-		s.Health.PIDFile = s.StalePIDFile
+	}
+	p.Signals.drop(verb.Messages)
+	s.Health = healthOf(verb, tmpdir, config)
+	return s, err
+}
+
+// healthOf is how a service answers.
+func healthOf(verb authentik.Verb, tmpdir string, config authentik.Config) healthPlan {
+	var h healthPlan
+	switch {
+	case verb.SocketAlone:
+		h.Addresses, config.WebPath = []string{path.Join(tmpdir, verb.HealthSocket)}, "/"
+	case verb.Listen != "":
+		h.Addresses = config.ProbeAddresses()
+	}
+	if verb.Heartbeat != "" {
+		h.Heartbeat, h.heartbeatAge = path.Join(tmpdir, verb.Heartbeat), verb.HeartbeatAge
+	}
+	if verb.PIDFile != "" {
+		h.PIDFile = path.Join(tmpdir, verb.PIDFile)
 	}
 	if verb.Live != "" {
-		s.Health.Live = config.ProbePath(verb.Live)
-		s.Health.databasePorts = config.DatabasePorts
+		h.Live, h.databasePorts = config.ProbePath(verb.Live), config.DatabasePorts
 	}
 	if verb.LiveSocket != "" && !config.Debug {
-		s.Health.LiveSocket, s.Health.liveAlone = path.Join(tmpdir, verb.LiveSocket), verb.LiveAlone
+		h.LiveSocket, h.liveAlone = path.Join(tmpdir, verb.LiveSocket), verb.LiveAlone
 	}
 	if verb.Ready != "" {
-		s.Health.Ready = config.ProbePath(verb.Ready)
+		h.Ready = config.ProbePath(verb.Ready)
 	}
-	return s, err
+	return h
 }
 
 // bootstrap adds the step that applies the credentials of a first start, where there are

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -165,14 +166,18 @@ func (f *facts) surveyLayout(o options, reader *prepare.Reader) error {
 		Exists: reader.Exists, Read: reader.Read,
 		Head:  func(path string) ([]byte, error) { return reader.Head(path, authentik.HeadSize) },
 		Names: reader.Names, Readlink: reader.Readlink, Executable: reader.IsExecutable,
+		SameFile: reader.SameFile, Self: "/proc/self/exe",
 	}
-	layout, err := authentik.Find(f.view, roots)
+	env := maps.Clone(o.env)
+	env["PATH"] = cmp.Or(env["PATH"], defaultPath) // as the children will have it
+	layout, err := authentik.Find(f.view, roots, env)
 	if err != nil {
 		err = fmt.Errorf("%w; give the root that holds it by --root", err)
 		return failed("layout", exitConfig, append(reader.Faults(), err)...)
 	}
 	f.layout = layout
-	f.release, f.releaseKnown = authentik.ReleaseOf(layout.Version)
+	release, known := authentik.ReleaseOf(layout.Version)
+	f.release, f.releaseKnown = layout.Adapt(release), known
 	return nil
 }
 

@@ -79,6 +79,22 @@ func (all census) within(r relative, family map[int]bool) bool {
 	return false
 }
 
+// isNearest tells whether p descends from main and nobody between them has that word on its
+// command line.
+func (all census) isNearest(p relative, main int, word string) bool {
+	for range len(all) {
+		if p.ppid == main {
+			return true
+		}
+		parent, ok := all[p.ppid]
+		if !ok || commandLineHolds(parent.pid, word) {
+			return false
+		}
+		p = parent
+	}
+	return false
+}
+
 // descendants gives all processes below these, parents before their children.
 func (all census) descendants(of ...int) []relative {
 	children := map[int][]relative{}
