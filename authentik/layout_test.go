@@ -230,6 +230,9 @@ func TestAdaptedToItsOwnAK(t *testing.T) {
 		"/usr/bin/ak server: live -/health/live/ ready -/health/ready/, keeps USR1 USR2",
 		"/usr/bin/ak worker x: keeps USR1 USR2",
 		"/usr/bin/ak bash: ",
+		"/usr/bin/ak dump_config x: ",
+		"/usr/bin/ak debug: ",
+		"/usr/bin/ak test-all: ",
 		"/usr/bin/ak x: ",
 		"/usr/bin/ak migrate: ",
 	}

@@ -152,13 +152,14 @@ func (r Release) throughAK(ak string) Release {
 	var others []Verb
 	for _, v := range r.Others {
 		words := []string{v.Name}
-		if v.Program == "python" && len(v.Args) > 1 && v.Args[1] == "manage" { // which needs no word of its own
-			words = v.Args[2:]
+		if v.Name == ManageName { // for which there is no word
+			words = nil
 		}
-		v.Program, v.Args, v.DropsRoot = ak, words, false
-		others = append(others, v)
+		others = append(others, Verb{
+			Name: v.Name, Program: ak, Args: words, TakesArgs: v.TakesArgs, Interactive: v.Interactive, Migrates: v.Migrates, Pauses: v.Pauses,
+		})
 	}
-	r.Others, r.Migrate, r.SkipMigrations = others, nil, ""
+	r.Others, r.Tools, r.Migrate, r.SkipMigrations = others, nil, nil, ""
 	r.Uploads, r.DataFiles = Uploads{}, nil
 	return r
 }
