@@ -125,6 +125,7 @@ func TestAllOfRust(t *testing.T) {
 	for _, one := range s.starts("rust") {
 		got = append(got, fmt.Sprintf("%q %s", one.Argv, strings.TrimPrefix(one.Env["TMPDIR"], s.tmpdir)))
 	}
+	slices.Sort(got) // they are recorded as they come
 	if diff := cmp.Diff([]string{`["authentik" "server"] /authentik-server`, `["authentik" "worker"] /authentik-worker`}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
