@@ -244,7 +244,8 @@ func (p *plan) spec() supervise.Spec {
 	return s
 }
 
-func (p *plan) command(c process) supervise.Command {
+// environmentOf is what a child gets.
+func (p *plan) environmentOf(c process) map[string]string {
 	env := p.env
 	if c.bare {
 		env = map[string]string{}
@@ -255,6 +256,11 @@ func (p *plan) command(c process) supervise.Command {
 			env[v.Name] = v.Value
 		}
 	}
+	return env
+}
+
+func (p *plan) command(c process) supervise.Command {
+	env := p.environmentOf(c)
 	command := supervise.Command{Name: c.Name, Path: c.Path, Argv: c.Argv, Dir: c.Dir, Foreground: c.foreground, Whole: c.migrates}
 	for _, name := range slices.SortedFunc(maps.Keys(env), authentik.LoadOrder) {
 		command.Env = append(command.Env, name+"="+env[name])
