@@ -237,7 +237,8 @@ func byHand() []string { return append(asked(), "run") }
 // ownCommands are not the script's, or say more than it does.
 func ownCommands() []string {
 	return []string{
-		"server", "worker", "all", "allinone", "migrate", "run", "bash", authentik.ManageName, "check", "healthcheck", "status", "version", "help",
+		"server", "worker", "all", "allinone", "migrate", "run", "bash", authentik.ManageName, "check", "healthcheck", "status",
+		"env", "install", "version", "help",
 	}
 }
 

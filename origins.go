@@ -76,7 +76,7 @@ func settingOrigin(o *options, s authentik.Settings, names ...string) string {
 // originate says of each part of a plan where it comes from.
 func (p *plan) originate(o options, f facts) {
 	p.LogFormat, p.LogLevel = o.logFormat, o.logLevel
-	p.Origins = origins{"command": originFlagged, "identity": cmp.Or(f.identityBy, "who ak-init is"), "socket": "TMPDIR, uid and command"}
+	p.Origins = origins{"command": o.commandOrigin(), "identity": cmp.Or(f.identityBy, "who ak-init is"), "socket": "TMPDIR, uid and command"}
 	for value, flag := range planFlags() {
 		p.Origins[value] = o.settledBy(flag)
 	}
@@ -96,7 +96,7 @@ func (p *plan) originate(o options, f facts) {
 		}
 		return
 	}
-	if verb, _ := f.release.Verb(o.command); !verb.Interactive && !verb.Migrates {
+	if verb, _ := verbOf(o, f.release); !verb.Interactive && !verb.Migrates {
 		p.Migrate = o.migrate
 	}
 	p.Origins["open_files"] = fmt.Sprintf("the limit was %d", f.openFiles)
@@ -108,6 +108,13 @@ func (p *plan) originate(o options, f facts) {
 	p.originateDirectories(o, f)
 	p.originateProcesses(o, f)
 	p.listAddresses(o, f)
+}
+
+func (o *options) commandOrigin() string {
+	if o.asScript {
+		return originFlagged + ", as " + scriptName
+	}
+	return originFlagged
 }
 
 // byRelease is the origin of what the table of releases says.
@@ -160,6 +167,10 @@ func (p *plan) originateProcesses(o options, f facts) {
 			by = o.askedBy("migrate")
 		case bootstrapName:
 			by = p.triggerOf(o, f)
+		default:
+			if verb, _ := verbOf(o, f.release); !verb.WantsTools && slices.ContainsFunc(f.release.Tools, func(s authentik.Step) bool { return s.Name == step.Name }) {
+				by = settingOrigin(&o, f.settings, "debugger")
+			}
 		}
 		p.Steps[i].Origin = by
 	}

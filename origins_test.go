@@ -58,7 +58,7 @@ func TestEveryRowOfAPlanHasAnOrigin(t *testing.T) {
 		{"server", "--migrate", "before", "--signal-group", "--rewrite-signal", "HUP:0", "--success-exit", "3"},
 		{"worker", "x"},
 		{"all", "--restart", "always", "--wait-database", "0"},
-		{"migrate"}, {"manage", "shell"}, {"bash"}, {"run", "true"},
+		{"migrate"}, {"manage", "shell"}, {"bash"}, {"run", "true"}, {"dump_config", "a"}, {"test-all"}, {"debug"}, {"shell"},
 	} {
 		p := planWith(t, nil, args, "AUTHENTIK_BOOTSTRAP_TOKEN=x", "NOTIFY_SOCKET=/x", "WORKSPACE_DIR=/x")
 		for _, row := range rowsOf(t, p) {
