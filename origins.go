@@ -73,8 +73,11 @@ func settingOrigin(o *options, s authentik.Settings, names ...string) string {
 	return o.variableOrigin(authentik.Variable(name))
 }
 
-// originate says of each part of a plan where it comes from.
+// originate says of each part of a plan where it comes from, where the plan is to be printed.
 func (p *plan) originate(o options, f facts) {
+	if !o.dryRun {
+		return
+	}
 	p.LogFormat, p.LogLevel = o.logFormat, o.logLevel
 	p.Origins = origins{"command": o.commandOrigin(), "identity": cmp.Or(f.identityBy, "who ak-init is"), "socket": "TMPDIR, uid and command"}
 	for value, flag := range planFlags() {
@@ -159,31 +162,39 @@ func (p *plan) originateDirectories(o options, f facts) {
 // originateProcesses is for steps and services.
 func (p *plan) originateProcesses(o options, f facts) {
 	for i, step := range p.Steps {
-		by := p.byRelease()
-		switch step.Name {
-		case authentik.WaitName:
-			by = o.askedBy("wait-database")
-		case authentik.MigrateName, watchName:
-			by = o.askedBy("migrate")
-		case bootstrapName:
-			by = p.triggerOf(o, f)
-		default:
-			if verb, _ := verbOf(o, f.release); !verb.WantsTools && slices.ContainsFunc(f.release.Tools, func(s authentik.Step) bool { return s.Name == step.Name }) {
-				by = settingOrigin(&o, f.settings, "debugger")
-			}
-		}
-		p.Steps[i].Origin = by
+		p.Steps[i].Origin = p.stepOrigin(o, f, step.Name)
 	}
+	row, _ := authentik.ReleaseOf(f.layout.Version)
 	for i, s := range p.Services {
-		p.Services[i].Origin = p.byRelease()
-		if len(o.args) > 0 {
-			p.Services[i].Origin += ", " + originFlagged
-		}
 		verb, _ := f.release.Verb(s.Name)
+		by := p.byRelease()
+		if of, ok := row.Verb(s.Name); ok && (of.Program != verb.Program || !slices.Equal(of.Args, verb.Args)) {
+			by = f.layout.Kind + " layout"
+		}
+		if len(o.args) > 0 {
+			by += ", " + originFlagged
+		}
+		p.Services[i].Origin = by
 		if len(s.Health.Addresses) > 0 {
 			p.Services[i].Health.Origin = "listen.http: " + p.addressOrigin(o, f, verb, "http") + ", web.path: " + settingOrigin(&o, f.settings, "web.path")
 		}
 	}
+}
+
+func (p *plan) stepOrigin(o options, f facts, name string) string {
+	switch name {
+	case authentik.WaitName:
+		return o.askedBy("wait-database")
+	case authentik.MigrateName, watchName:
+		return o.askedBy("migrate")
+	case bootstrapName:
+		return p.triggerOf(o, f)
+	}
+	verb, _ := verbOf(o, f.release)
+	if !verb.WantsTools && slices.ContainsFunc(f.release.Tools, func(s authentik.Step) bool { return s.Name == name }) {
+		return settingOrigin(&o, f.settings, "debugger")
+	}
+	return p.byRelease()
 }
 
 // triggerOf is the credential that makes a first start apply all of them.

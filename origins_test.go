@@ -13,7 +13,7 @@ import (
 // planWith is a plan that has authentik's settings from these files, and from the environment.
 func planWith(t *testing.T, files map[string]string, args []string, environ ...string) plan {
 	t.Helper()
-	o, err := parse(args, environ)
+	o, err := parse(args, append(environ, "AK_INIT_DRY_RUN=true"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,5 +121,14 @@ func TestPlanTellsOrigins(t *testing.T) {
 		if squeezed := strings.Join(strings.Fields(text), " "); !strings.Contains(squeezed, strings.Join(strings.Fields(tt.want), " ")) {
 			t.Errorf("%q with %s lacks %q:\n%s", tt.args, tt.environ, tt.want, text)
 		}
+	}
+}
+
+// A layout may run another program than the release's own image does.
+func TestWhatALayoutRunsIsItsOwn(t *testing.T) {
+	f := somewhere()
+	f.layout.Kind, f.release.Server.Program, f.release.Server.Args = "checkout", "go", []string{"run", "./cmd/server/"}
+	if got := planOf(t, f, []string{"server", "--dry-run"}).Services[0].Origin; got != "checkout layout" {
+		t.Errorf("its server comes from %q", got)
 	}
 }
