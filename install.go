@@ -55,7 +55,7 @@ func install(o options, caught *supervise.Signals, stdout io.Writer) error {
 func programs() ([]prepare.Item, error) {
 	self, err := os.Executable()
 	if err != nil {
-		return nil, err
+		return nil, refuse(exitCannotWrite, fmt.Errorf("cannot tell where ak-init lies: %w; mount /proc", err))
 	}
 	var items []prepare.Item
 	beside, silence := prepare.Patiently(prepare.Bound, func(r *prepare.Reader) []prepare.Item {
