@@ -75,6 +75,8 @@ func TestSecretsAreForTheChildrenAlone(t *testing.T) {
 			for _, command := range []string{"server", "worker", "all", "migrate"} {
 				s.ends(0, "check", command, "--output", output).quiet()
 				s.ends(0, command, "--dry-run", "--output", output).quiet()
+				s.ends(0, "env", command, "--output", output).quiet()
+				s.ends(0, "env", command, "--output", "docker").quiet()
 			}
 			// PostgreSQL is asked, and what is asked with cannot be right.
 			s.ends(exitConfig, "check", "--wait-database", "1s", "--output", output).quiet()
@@ -133,6 +135,7 @@ func TestSecretsAreForTheChildrenAlone(t *testing.T) {
 			for _, words := range [][]string{
 				{"check", "server", "--wait-database", "1s"}, {"check", "server", "--output", "json"},
 				{"server", "--dry-run"}, {"server", "--dry-run", "--output", "json"}, {"server", "--wait-database", "1s"},
+				{"env"}, {"env", "--output", "json"}, {"env", "--output", "docker"},
 			} {
 				r := s.start(words...)
 				if code := r.exitCode(); code == 0 && words[0] == "server" && words[1] != "--dry-run" {

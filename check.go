@@ -8,7 +8,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"syscall"
 	"text/tabwriter"
 
 	"ak-init/logs"
@@ -194,18 +193,10 @@ func verdictOf(r report) string {
 // checkCommand runs the checks, prints them, and gives the exit code. A signal ends them: as
 // PID 1 nobody else would see to that.
 func checkCommand(o options, caught *supervise.Signals, stdout *os.File) int {
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	made := make(chan report, 1)
-	go func() { made <- runChecks(ctx, o) }() // ends soon after ctx
-	var r report
-	select {
-	case r = <-made:
-	case sig := <-caught.Asked():
-		cancel()
-		<-made // and with it the process that asks PostgreSQL
-		number, _ := sig.(syscall.Signal)
-		return 128 + int(number)
+	// With runChecks ends the process that asks PostgreSQL.
+	r, sig := heeding(caught, func(ctx context.Context) report { return runChecks(ctx, o) })
+	if sig != 0 {
+		return 128 + int(sig)
 	}
 	if err := writeReport(r, o.output, logs.IsTerminal(stdout) && o.env["NO_COLOR"] == "", stdout); err != nil {
 		return exitInternal

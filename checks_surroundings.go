@@ -145,7 +145,7 @@ const (
 
 func judgeOpenFiles(c circumstances) []*finding {
 	soft, hard := c.facts.openFiles, c.facts.openFilesMax
-	given := c.plan.openFiles
+	given := c.plan.OpenFiles
 	switch {
 	case soft == 0:
 		return nil // it is not known

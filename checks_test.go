@@ -92,14 +92,14 @@ func TestJudges(t *testing.T) {
 		}, []string{"warning: /etc/localtime is a mount", "warning: /etc/timezone is a mount"}},
 
 		{"descriptors that are not known", judgeOpenFiles, func(*circumstances) {}, nil},
-		{"few, and no more to be had", judgeOpenFiles, func(c *circumstances) { c.facts.openFiles, c.facts.openFilesMax = 256, 1024; c.plan.openFiles = 1024 }, []string{"warning: at most 1024 descriptors"}},
+		{"few, and no more to be had", judgeOpenFiles, func(c *circumstances) { c.facts.openFiles, c.facts.openFilesMax = 256, 1024; c.plan.OpenFiles = 1024 }, []string{"warning: at most 1024 descriptors"}},
 		{"Docker's usual ones", judgeOpenFiles, func(c *circumstances) {
 			c.facts.openFiles, c.facts.openFilesMax = 1024, 524288
-			c.plan.openFiles = 65536
+			c.plan.OpenFiles = 65536
 		}, []string{"ok: 1024 descriptors (nofile), raised to 65536"}},
 		{"enough", judgeOpenFiles, func(c *circumstances) { c.facts.openFiles, c.facts.openFilesMax = 100000, 1<<20 }, []string{"ok: 100000"}},
 		{"without bound", judgeOpenFiles, func(c *circumstances) {
-			c.facts.openFiles, c.facts.openFilesMax, c.plan.openFiles = 1<<30, 1<<30, 65536
+			c.facts.openFiles, c.facts.openFilesMax, c.plan.OpenFiles = 1<<30, 1<<30, 65536
 		}, []string{"ok: 1073741824 descriptors (nofile), lowered to 65536"}},
 
 		{"free", judgeListen, listening(listener{service: "server", setting: "listen.http", address: "0.0.0.0:9000", vital: true}), []string{"ok: server's listen.http 0.0.0.0:9000 is free"}},

@@ -58,8 +58,8 @@ func run(args, environ []string, stdout, stderr *os.File) int {
 	case "check":
 		supervise.WriteFromBackground()
 		return checkCommand(opts, caught, stdout)
-	case "help", "version", "status":
-		if err := tell(opts, caught, stdout); err != nil {
+	case "help", "version", "status", "env", "install":
+		if err := tell(opts, caught, stdout, stderr); err != nil {
 			return usageFault(asRefusal(err), stderr)
 		}
 		return 0
@@ -76,7 +76,7 @@ func run(args, environ []string, stdout, stderr *os.File) int {
 }
 
 // tell is for the commands that print something and end.
-func tell(o options, caught *supervise.Signals, stdout *os.File) error {
+func tell(o options, caught *supervise.Signals, stdout, stderr *os.File) error {
 	supervise.WriteFromBackground()
 	switch o.command {
 	case "help":
@@ -85,6 +85,10 @@ func tell(o options, caught *supervise.Signals, stdout *os.File) error {
 		_, _ = fmt.Fprintln(stdout, "ak-init", version)
 	case "status":
 		return showStatus(o, caught, stdout)
+	case "env":
+		return showEnvironment(o, stdout, careless(stderr.Fd()))
+	case "install":
+		return install(o, caught, stdout)
 	}
 	return nil
 }

@@ -68,6 +68,8 @@ Usage:
   ak-init check [server|worker|all|migrate]   look at everything a start needs, change nothing
   ak-init healthcheck [server|worker|run]     ask how it is: exit code 0 or 1
   ak-init status                              phase, services, restarts and memory
+  ak-init env [server|worker|all|...]         the environment that a child would get, secrets hidden
+  ak-init install DIR                         put ak-init into DIR, and "ak" as a link to it
   ak-init version | help
 
 Example:
@@ -103,7 +105,7 @@ func flagSet(o *options) *pflag.FlagSet {
 	fs.StringVar(&o.logFormat, "log-format", "auto", "`auto|json|console`: console on a terminal, else JSON")
 	fs.StringVar(&o.logLevel, "log-level", "info", "ak-init's own lines: `debug|info|warning|error` (warning for run, bash and manage)")
 	fs.BoolVar(&o.dryRun, "dry-run", false, "print the plan, change nothing, start nothing")
-	fs.StringVar(&o.output, "output", "text", "what is printed, be it a plan, checks, health or the status, as `text|json`, a timeline as svg, too")
+	fs.StringVar(&o.output, "output", "text", "what is printed, be it a plan, checks, health or the status, as `text|json`, a timeline as svg, an environment as docker, too")
 	fs.BoolVar(&o.json, "json", false, "the same as --output json")
 	fs.BoolVar(&o.watch, "watch", false, "status: draw it again every two seconds")
 	fs.BoolVar(&o.timeline, "timeline", false, "status: draw how long each part of the start took, and later restarts and outages")
@@ -235,11 +237,12 @@ func byHand() []string { return append(asked(), "run") }
 // ownCommands are not the script's, or say more than it does.
 func ownCommands() []string {
 	return []string{
-		"server", "worker", "all", "allinone", "migrate", "run", "bash", authentik.ManageName, "check", "healthcheck", "status", "version", "help",
+		"server", "worker", "all", "allinone", "migrate", "run", "bash", authentik.ManageName, "check", "healthcheck", "status",
+		"env", "install", "version", "help",
 	}
 }
 
-const knownCommands = "known are server, worker, all, migrate, run, bash, manage, check, healthcheck, status, version and help"
+const knownCommands = "known are server, worker, all, migrate, run, bash, manage, check, healthcheck, status, env, install, version and help"
 
 // scriptWords takes words as lifecycle/ak does: none is a flag of ours, and what is no verb of
 // its own is Django's.

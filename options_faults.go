@@ -46,7 +46,7 @@ func (o *options) takeJSON() error {
 }
 
 // outputs are what --output knows.
-func outputs() []string { return []string{"text", "json", "svg"} }
+func outputs() []string { return []string{"text", "json", "svg", "docker"} }
 
 // commandFaults judges the words.
 func (o *options) commandFaults() []error {
@@ -57,12 +57,12 @@ func (o *options) commandFaults() []error {
 		if err := o.noOtherCommand(); err != nil {
 			return []error{err}
 		}
-	case "healthcheck", "status":
-		if err := o.onlyOneOf("server", "worker", "run"); err != nil {
+	case "healthcheck", "status", "check", "env":
+		if err := o.onlyOneOf(); err != nil {
 			return []error{err}
 		}
-	case "check":
-		if err := o.onlyOneOf("server", "worker", "all", "migrate"); err != nil {
+	case "install":
+		if err := o.noDirectory(); err != nil {
 			return []error{err}
 		}
 	case "run":
@@ -82,12 +82,26 @@ func (o *options) noOtherCommand() error {
 	return nil
 }
 
-// onlyOneOf wants one of these words, or none.
-func (o *options) onlyOneOf(allowed ...string) error {
+// onlyOneOf wants one of the words that the command takes, or none.
+func (o *options) onlyOneOf() error {
+	allowed := map[string][]string{
+		"healthcheck": {"server", "worker", "run"},
+		"status":      {"server", "worker", "run"},
+		"check":       {"server", "worker", "all", "migrate"},
+		"env":         {"server", "worker", "all", "migrate", "manage", "bash"},
+	}[o.command]
 	if len(o.args) == 0 || len(o.args) == 1 && slices.Contains(allowed, o.args[0]) {
 		return nil
 	}
 	return fmt.Errorf("%s takes %s or nothing, not %q", o.command, strings.Join(allowed, ", "), strings.Join(o.args, " "))
+}
+
+// noDirectory is for install.
+func (o *options) noDirectory() error {
+	if len(o.args) == 1 && o.args[0] != "" {
+		return nil
+	}
+	return errors.New("install needs one directory: ak-init install DIR, such as the one that authentik's ak lies in")
 }
 
 // strayFlags are those of another command. A twin in the container's environment is meant
@@ -136,12 +150,15 @@ func (o *options) pictureFaults() (faults []error) {
 	if o.output == "svg" && (o.command != "status" || !o.timeline || o.watch) {
 		faults = append(faults, fmt.Errorf("%s svg is one picture, for status --timeline", o.origin("output")))
 	}
+	if o.output == "docker" && o.command != "env" {
+		faults = append(faults, fmt.Errorf("%s docker is for env", o.origin("output")))
+	}
 	return faults
 }
 
 // apartFromDatabase are the commands that neither wait for PostgreSQL nor migrate.
 func apartFromDatabase() []string {
-	return append(byHand(), "healthcheck", "status")
+	return append(byHand(), "healthcheck", "status", "install")
 }
 
 // flagFault says what is wrong with a flag.

@@ -25,6 +25,8 @@ type plan struct {
 	Directories []prepare.Dir `json:"directories"`
 	// Database is who waits for PostgreSQL.
 	Database databasePlan `json:"database,omitzero"`
+	// Addresses are where services listen.
+	Addresses []addressPlan `json:"addresses,omitempty"`
 	// Leftovers are what earlier runs leave behind, and is removed.
 	Leftovers []prepare.Stale `json:"leftovers,omitempty"`
 	// Trees are directories whose whole content the children must own, or be able to read.
@@ -48,15 +50,20 @@ type plan struct {
 	Restart       restartPlan `json:"restart"`
 	SuccessExit   []int       `json:"success_exit,omitempty"`
 	Signals       signalPlan  `json:"signals"`
+	// OpenFiles is the children's limit of descriptors, 0 to leave it alone.
+	OpenFiles uint64 `json:"open_files,omitempty"`
+	Migrate   string `json:"migrate,omitempty"`
+	LogFormat string `json:"log_format"`
+	LogLevel  string `json:"log_level"`
+	// Origins are where all of this comes from, as far as it does not say so itself.
+	Origins origins `json:"origins"`
 	// Findings are what the checks have found.
 	Findings []*finding `json:"findings"`
 
 	// drops: the children are not who we are.
 	drops bool
 	// tempDirWarnings are why directories that come before TMPDIR's are not it.
-	tempDirWarnings []error
-	// openFiles is the children's limit of descriptors, 0 to leave it alone.
-	openFiles                       uint64
+	tempDirWarnings                 []error
 	grace, stopDelay, liveThreshold time.Duration
 	env                             map[string]string
 }
@@ -115,6 +122,7 @@ type process struct {
 	Name     string   `json:"name"`
 	Path     string   `json:"path"`
 	Argv     []string `json:"argv"`
+	Origin   string   `json:"origin,omitempty"`
 	Dir      string   `json:"dir,omitempty"`
 	Optional bool     `json:"optional,omitempty"`
 	// Aside: it runs beside what follows.
@@ -143,6 +151,8 @@ type healthPlan struct {
 	// LiveSocket is where Live is asked of who is behind Addresses: always where liveAlone, else
 	// where the answer at Addresses is no.
 	LiveSocket string `json:"live_socket,omitempty"`
+	// Origin is who gave the addresses and the path.
+	Origin string `json:"origin,omitempty"`
 
 	liveAlone bool
 	// databasePorts are where PostgreSQL listens.
@@ -188,6 +198,7 @@ func makePlan(o options, f facts) (plan, error) {
 		for _, name := range o.unknown {
 			p.Findings = append(p.Findings, strayTwin(name))
 		}
+		p.originate(o, f)
 		return p, err
 	}
 	var tempDirErr error
@@ -197,7 +208,7 @@ func makePlan(o options, f facts) (plan, error) {
 			p.TempDir = tempDir{}
 		}
 	}
-	p.openFiles = saneOpenFiles(f.openFiles, f.openFilesMax)
+	p.OpenFiles = saneOpenFiles(f.openFiles, f.openFilesMax)
 	p.environment(o, f)
 	if p.TempDir.Path != "" {
 		p.Directories = []prepare.Dir{tempDirectory(p.TempDir)}
@@ -212,6 +223,7 @@ func makePlan(o options, f facts) (plan, error) {
 		p.planTidying(o, f)
 		p.Findings = judge(circumstances{o, f, &p})
 	}
+	p.originate(o, f)
 	return p, err
 }
 

@@ -37,6 +37,9 @@ func (p *plan) planVerb(o options, f facts) error {
 	return merged(append(faults, p.bootstrap(verb, s.Environment, f.find))...)
 }
 
+// originBeside is why a worker's port is another than its setting says.
+const originBeside = "a port beside the server's"
+
 // planAll is for server and worker side by side. Each has a TMPDIR of its own below the
 // common one, so that neither takes the other's files, metrics included, and the worker
 // has ports of its own.
@@ -51,8 +54,8 @@ func (p *plan) planAll(o options, f facts) error {
 	var ports []variable
 	if listen := f.release.Worker.Listen; listen != "" {
 		ports = []variable{
-			{authentik.Variable(listen + "http"), beside.ListenHTTP, "a port beside the server's"},
-			{authentik.Variable(listen + "metrics"), beside.ListenMetrics, "a port beside the server's"},
+			{authentik.Variable(listen + "http"), beside.ListenHTTP, originBeside},
+			{authentik.Variable(listen + "metrics"), beside.ListenMetrics, originBeside},
 		}
 	}
 	for _, one := range []struct {
@@ -189,6 +192,9 @@ func healthOf(verb authentik.Verb, tmpdir string, config authentik.Config) healt
 	return h
 }
 
+// bootstrapName is the step that applies the credentials of a first start.
+const bootstrapName = "bootstrap"
+
 // bootstrap adds the step that applies the credentials of a first start, where there are
 // any.
 func (p *plan) bootstrap(verb authentik.Verb, own []variable, find finder) error {
@@ -196,7 +202,7 @@ func (p *plan) bootstrap(verb authentik.Verb, own []variable, find finder) error
 	if b == nil || !slices.ContainsFunc(b.Triggers, func(name string) bool { return p.env[name] != "" }) {
 		return nil
 	}
-	step, err := p.resolve("bootstrap", append([]string{b.Program}, b.Args...), find)
+	step, err := p.resolve(bootstrapName, append([]string{b.Program}, b.Args...), find)
 	step.Optional, step.Environment, step.migrates = !b.Needed, own, b.Migrates
 	p.Steps = append(p.Steps, step)
 	return err
@@ -226,7 +232,7 @@ func (p *plan) spec() supervise.Spec {
 		Rewrite:   p.Signals.rewrite,
 		Restart:   supervise.DefaultRestart(p.Restart.Policy),
 		Success:   p.SuccessExit,
-		OpenFiles: p.openFiles,
+		OpenFiles: p.OpenFiles,
 		// authentik that was root and is not any more must not become it again by a set-id
 		// program (PR_SET_NO_NEW_PRIVS). A program of the user's own may want to.
 		NoNewPrivileges: p.drops && p.Identity.UID != 0 && p.Command != "run",
@@ -244,7 +250,8 @@ func (p *plan) spec() supervise.Spec {
 	return s
 }
 
-func (p *plan) command(c process) supervise.Command {
+// environmentOf is what a child gets.
+func (p *plan) environmentOf(c process) map[string]string {
 	env := p.env
 	if c.bare {
 		env = map[string]string{}
@@ -255,6 +262,11 @@ func (p *plan) command(c process) supervise.Command {
 			env[v.Name] = v.Value
 		}
 	}
+	return env
+}
+
+func (p *plan) command(c process) supervise.Command {
+	env := p.environmentOf(c)
 	command := supervise.Command{Name: c.Name, Path: c.Path, Argv: c.Argv, Dir: c.Dir, Foreground: c.foreground, Whole: c.migrates}
 	for _, name := range slices.SortedFunc(maps.Keys(env), authentik.LoadOrder) {
 		command.Env = append(command.Env, name+"="+env[name])

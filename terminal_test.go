@@ -400,6 +400,23 @@ func TestTerminalService(t *testing.T) {
 }
 
 // Lines of ak-init's own from the background, and whole commands of its.
+func TestTerminalColours(t *testing.T) {
+	t.Parallel()
+	for no, coloured := range map[string]bool{"NO_COLOR=": true, "NO_COLOR=1": false} {
+		t.Run(no, func(t *testing.T) {
+			t.Parallel()
+			s := newScene(t)
+			p := atPty(t, s.root, append(s.env, no), s.akInit, "server")
+			s.awaitHealth(0, "--started")
+			p.await("ak-init service ready")
+			p.press(ctrlC)
+			if code := p.exitCode(); code != 0 || p.shows("\x1b[") != coloured {
+				t.Errorf("exit code %d, coloured %t, want %t", code, !coloured, coloured)
+			}
+		})
+	}
+}
+
 func TestTerminalTostop(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)

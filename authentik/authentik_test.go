@@ -136,10 +136,15 @@ func noFiles(string) []string { return nil }
 
 func TestReadConfig(t *testing.T) {
 	at := func(path string, ifThere bool) DataDir {
-		return DataDir{path, "AUTHENTIK_STORAGE__FILE__PATH", "AUTHENTIK_STORAGE__BACKEND", ifThere}
+		return DataDir{path, "AUTHENTIK_STORAGE__FILE__PATH", "AUTHENTIK_STORAGE__BACKEND", "storage.file.path", ifThere}
+	}
+	reports := func(path string, ifThere bool) DataDir {
+		d := at(path, ifThere)
+		d.From = "storage.reports.file.path"
+		return d
 	}
 	data := []DataDir{at("/srv/data", false), at("/srv/data/media", true), at("/srv/data/reports", true)}
-	other := []DataDir{at("/srv/data", false), at("/srv/data/media", true), at("/reports", false), at("/reports/reports", true)}
+	other := []DataDir{at("/srv/data", false), at("/srv/data/media", true), reports("/reports", false), reports("/reports/reports", true)}
 	debug := listening("0.0.0.0:9000", "/", data)
 	debug.Debug = true
 	tests := []struct {

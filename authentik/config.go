@@ -33,6 +33,8 @@ type DataDir struct {
 	Path string
 	// Setting is the variable that moves it, Backend the one that does without it.
 	Setting, Backend string
+	// From is the dotted name of the setting that its path is from, or would be.
+	From string
 	// IfThere: authentik makes it when it needs it.
 	IfThere bool
 }
@@ -42,9 +44,7 @@ type DataDir struct {
 // (authentik/lib/default.yml).
 func (r Release) Config(s Settings, verb Verb, root string) Config {
 	listen := func(name, otherwise string) string {
-		// Through 2025.8.3 the release's own file has the last, the Go server takes the second from
-		// the environment (internal/config/struct.go), and the worker knows the last alone.
-		return withoutUser(cmp.Or(s.joined(cmp.Or(verb.Listen, "listen.")+name), s.joined("listen."+name), s.joined("listen.listen_"+name), otherwise))
+		return withoutUser(cmp.Or(s.joined(s.FirstOf(verb.ListenSettings(name)...)), otherwise))
 	}
 	return Config{
 		ListenHTTP:    listen("http", "0.0.0.0:9000"),
@@ -57,6 +57,14 @@ func (r Release) Config(s Settings, verb Verb, root string) Config {
 	}
 }
 
+// ListenSettings are the settings that an address may be from, as http is from listen.http; the
+// first that has a value counts. Through 2025.8.3 the release's own file has the last, the Go
+// server takes the second from the environment (internal/config/struct.go), and the worker knows
+// the last alone.
+func (v Verb) ListenSettings(name string) []string {
+	return []string{cmp.Or(v.Listen, "listen.") + name, "listen." + name, "listen.listen_" + name}
+}
+
 // dirs are the directories that these settings give.
 func (u Uploads) dirs(s Settings, root string) (dirs []DataDir) {
 	get := func(name, otherwise string) string { return cmp.Or(s.Text(name), otherwise) }
@@ -67,13 +75,15 @@ func (u Uploads) dirs(s Settings, root string) (dirs []DataDir) {
 		}
 		d := DataDir{
 			Path:    get("storage."+below+".file.path", dir),
+			From:    cmp.Or(s.FirstOf("storage."+below+".file.path", u.Path), u.Path),
 			Setting: Variable(u.Path),
 			Backend: Variable(u.Backend),
 		}
 		if !path.IsAbs(d.Path) {
 			d.Path = path.Join(root, d.Path)
 		}
-		if !slices.Contains(dirs, d) {
+		known := slices.ContainsFunc(dirs, func(other DataDir) bool { return other.Path == d.Path && other.IfThere == d.IfThere })
+		if !known {
 			dirs = append(dirs, d)
 		}
 		d.Path, d.IfThere = path.Join(d.Path, below), true

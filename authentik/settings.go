@@ -58,6 +58,9 @@ type Sources struct {
 	Root string
 }
 
+// ByEnvironment is who gave what stands in the environment.
+const ByEnvironment = "the environment"
+
 // envPrefix begins the names of variables that are settings.
 const envPrefix = "AUTHENTIK_"
 
@@ -82,7 +85,7 @@ func ReadSettings(from Sources) (Settings, error) {
 		s.tree = merge(s.tree, tree)
 	}
 	env := fromEnvironment(from.Env)
-	s.give(leaves("", env), "the environment")
+	s.give(leaves("", env), ByEnvironment)
 	s.tree = merge(s.tree, env)
 	s.resolve("", s.tree, from)
 	return s, errors.Join(faults...)
@@ -230,6 +233,16 @@ func jsonOrText(text string) any {
 // GivenBy tells who gave a setting, by its dotted name: a file, or the environment. Empty: nobody
 // did, or the release's own file alone.
 func (s Settings) GivenBy(name string) string { return s.given[name] }
+
+// FirstOf is the first of these settings that has a value; empty where none has.
+func (s Settings) FirstOf(names ...string) string {
+	for _, name := range names {
+		if s.joined(name) != "" {
+			return name
+		}
+	}
+	return ""
+}
 
 // Text gives a setting by its dotted name, as Python's str() would have it where authentik
 // wants a text; empty where it is not set, or null.

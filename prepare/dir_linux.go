@@ -33,6 +33,8 @@ type Dir struct {
 	Giving Giving `json:"-"`
 	// Otherwise is what to do when it cannot be written, beside putting it right.
 	Otherwise string `json:"-"`
+	// Origin is who named it, for people who read a plan.
+	Origin string `json:"origin,omitempty"`
 }
 
 // Giving is when root gives a directory that is there to the children.

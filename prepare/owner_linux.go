@@ -26,6 +26,8 @@ type Tree struct {
 	// ReadOnly: reading is enough, as with certificates, which other containers may share.
 	// Nothing is given away; what the identity cannot read is told.
 	ReadOnly bool
+	// Origin is as in [Dir].
+	Origin string
 }
 
 // Fix is what is done about entries of a [Tree] whose owner is wrong.
