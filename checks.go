@@ -51,7 +51,7 @@ func judge(c circumstances) []*finding {
 func laterChecks() []check {
 	return []check{
 		// Pain 30.
-		{id: "command-line", looks: "the words and flags that ak-init was given", goesWrong: "error 64"},
+		{id: "command-line", looks: "the words and flags that ak-init was given", goesWrong: "error 64; called as ak a warning for words that lifecycle/ak drops", judge: judgeWords},
 		{id: "programs", looks: "the programs of steps and services, in the children's PATH", goesWrong: "error 127 for one that is missing, 126 for one that cannot be executed"},
 		{id: "instance", looks: "another live ak-init or service with the same TMPDIR", goesWrong: "error 78: two of a kind take each other's sockets"}, // pains 6, 11
 		// Pains 1, 18, 27.

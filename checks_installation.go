@@ -33,6 +33,10 @@ func installationChecks() []check {
 			goesWrong: "error 78 with a known release, whose server would start a broken gunicorn again for ever; else warning", judge: judgeScripts,
 		},
 		{
+			id: "debugger", looks: "whether what authentik's debugger needs can be installed, where it is on",
+			goesWrong: "warning: it is not", judge: judgeDebugger,
+		},
+		{
 			// Pain 17.
 			id: "identity", looks: "who the children are: --user, PUID and PGID, root's worker",
 			goesWrong: "error 77 where we may not become that user; warning where PUID and PGID are ignored", judge: judgeIdentity,

@@ -6,8 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"ak-init/logs"
 	"ak-init/prepare"
@@ -28,14 +31,19 @@ func main() {
 // supervise, exit code. Each step takes what the one before it gave.
 func run(args, environ []string, stdout, stderr *os.File) int {
 	begun := time.Now()
-	if os.Args[0] == supervise.GuardName {
+	switch os.Args[0] {
+	case supervise.GuardName:
 		return guard(stderr)
+	case pauseName:
+		for { // until a signal ends it
+			_, _ = unix.Poll(nil, -1)
+		}
 	}
 	var caught *supervise.Signals
 	if len(args) == 0 || args[0] != "healthcheck" { // that one supervises nothing, and is quick
 		caught = supervise.Catch() // before anything else: no signal may be lost
 	}
-	opts, err := parse(args, environ)
+	opts, err := parseAs(filepath.Base(os.Args[0]), args, environ)
 	if err != nil {
 		code := usageFault(asRefusal(err), stderr)
 		if opts.command == "healthcheck" {

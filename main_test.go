@@ -24,7 +24,7 @@ import (
 // TestMain makes this test binary ak-init itself when it is called by that name, so
 // that what the tests run is what they were built from, race detector included.
 func TestMain(m *testing.M) {
-	testscript.Main(beds{m}, map[string]func(){"ak-init": main, supervise.GuardName: main})
+	testscript.Main(beds{m}, map[string]func(){ownName: main, scriptName: main, pauseName: main, supervise.GuardName: main})
 }
 
 // beds are a run of tests, behind which the servers that they had are ended.

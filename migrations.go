@@ -97,7 +97,7 @@ func (p *plan) planDatabase(o options, f facts, verb authentik.Verb, own []varia
 		if !p.needs(waits, o, verb) {
 			continue
 		}
-		child, err := p.resolve(step.Name, append([]string{step.Program}, step.Args...), f.find)
+		child, err := p.step(step, f.find)
 		child.Environment, child.whole = own, !waits
 		p.Steps = append(p.Steps, child)
 		faults = append(faults, err)

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
+	"ak-init/authentik"
 	"ak-init/health"
 	"ak-init/prepare"
 	"ak-init/supervise"
@@ -20,6 +21,8 @@ import (
 // options is what argv, environment and env files say together.
 type options struct {
 	command string
+	// asScript: called as ak, in whose place we are.
+	asScript bool
 	// args are the words behind the command, those behind "--" included.
 	args []string
 
@@ -60,6 +63,8 @@ Usage:
   ak-init migrate                             migrate the database and end
   ak-init run [--] PROGRAM [ARG...]           run any program as its init, as tini does
   ak-init bash | manage [ARG...]              a shell, or a management command
+  ak-init dump_config | test-all | debug      what lifecycle/ak does by that word; all other words
+                                              are a management command: ak-init shell
   ak-init check [server|worker|all|migrate]   look at everything a start needs, change nothing
   ak-init healthcheck [server|worker|run]     ask how it is: exit code 0 or 1
   ak-init status                              phase, services, restarts and memory
@@ -70,7 +75,7 @@ Example:
   CMD ["server"]
 
 Flags stand before PROGRAM and before manage, and are all it takes with server, worker,
-all and migrate. Each is also AK_INIT_<NAME> in the environment or in an env file:
+all and migrate. Called as ak it takes none, and does what lifecycle/ak does. Each is also AK_INIT_<NAME> in the environment or in an env file:
 `
 
 // flagSet declares every flag. The README's table is compared with it.
@@ -177,10 +182,17 @@ func questionHelp(q health.Question) string {
 
 // parse reads argv, then the environment, then env files. The first that names a flag
 // decides it.
-func parse(args, environ []string) (options, error) {
-	o := options{env: asMap(environ), fromFile: map[string]string{}, given: map[string]string{}}
+func parse(args, environ []string) (options, error) { return parseAs(ownName, args, environ) }
+
+// The names that we are called by.
+const ownName, scriptName = "ak-init", "ak"
+
+func parseAs(name string, args, environ []string) (options, error) {
+	o := options{env: asMap(environ), fromFile: map[string]string{}, given: map[string]string{}, asScript: name == scriptName}
 	fs := flagSet(&o)
-	if err := o.words(fs, args); err != nil {
+	if o.asScript {
+		o.scriptWords(args)
+	} else if err := o.words(fs, args); err != nil {
 		return o, o.usageError(err)
 	}
 	if help, _ := fs.GetBool("help"); help {
@@ -198,7 +210,7 @@ func parse(args, environ []string) (options, error) {
 	if o.command == "" {
 		return o, refuse(exitUsage, errors.New("no command given: "+knownCommands))
 	}
-	if slices.Contains([]string{"run", "bash", "manage"}, o.command) && o.given["log-level"] == "" {
+	if slices.Contains(byHand(), o.command) && o.given["log-level"] == "" {
 		o.logLevel = "warning" // who starts something by hand wants to see that alone
 	}
 	if slices.Contains(oneTime(), o.command) {
@@ -210,9 +222,52 @@ func parse(args, environ []string) (options, error) {
 }
 
 // oneTime are the commands that do one thing and end.
-func oneTime() []string { return []string{"bash", "manage", "migrate"} }
+func oneTime() []string { return append(asked(), "migrate") }
+
+// asked are the commands of authentik's that somebody who sits at a terminal gives.
+func asked() []string {
+	return []string{"bash", authentik.ManageName, "dump_config", "test-all", "worker-status", "debug"}
+}
+
+// byHand are those, and any program's.
+func byHand() []string { return append(asked(), "run") }
+
+// ownCommands are not the script's, or say more than it does.
+func ownCommands() []string {
+	return []string{
+		"server", "worker", "all", "allinone", "migrate", "run", "bash", authentik.ManageName, "check", "healthcheck", "status", "version", "help",
+	}
+}
 
 const knownCommands = "known are server, worker, all, migrate, run, bash, manage, check, healthcheck, status, version and help"
+
+// scriptWords takes words as lifecycle/ak does: none is a flag of ours, and what is no verb of
+// its own is Django's.
+func (o *options) scriptWords(args []string) {
+	o.command, o.args = authentik.ManageName, args
+	if len(args) > 0 && slices.Contains(authentik.ScriptVerbs(), args[0]) {
+		o.command, o.args = args[0], args[1:]
+	}
+	if o.command == "healthcheck" { // it drops them
+		o.args = nil
+	}
+}
+
+// otherWord is for a word that is no command of ours: the script's, or Django's. One that looks
+// like a slip of the fingers is neither, for Python waits for the database before it says so.
+func (o *options) otherWord(words []string) error {
+	meant := authentik.Nearest(strings.ToLower(words[0]), ownCommands())
+	switch {
+	case slices.Contains(authentik.ScriptVerbs(), words[0]):
+		o.command, o.args = words[0], words[1:]
+	case meant != "":
+		o.command = words[0]
+		return fmt.Errorf("unknown command %q: did you mean %s? A management command of that name is started by %q", words[0], meant, "ak-init manage "+words[0])
+	default:
+		o.command, o.args = authentik.ManageName, words
+	}
+	return nil
+}
 
 // words tells flags from words. What a program of the user's own, or a management command,
 // is given is handed on as it is.
@@ -226,12 +281,15 @@ func (o *options) words(fs *pflag.FlagSet, args []string) error {
 	}
 	o.command = fs.Arg(0)
 	rest := fs.Args()[1:]
-	switch o.command {
-	case "manage", "bash":
+	switch {
+	case o.command == authentik.ManageName || o.command == "bash":
 		o.args = rest
 		return nil
-	case "run": // its own flags end at the first word
-	default:
+	case o.command == "": // as Compose makes of ${COMMAND:-}
+		return nil
+	case !slices.Contains(ownCommands(), o.command):
+		return o.otherWord(fs.Args())
+	case o.command != "run": // whose own flags end at the first word
 		fs.SetInterspersed(true)
 	}
 	err := fs.Parse(rest)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"ak-init/authentik"
 	"ak-init/health"
 	"ak-init/prepare"
 	"ak-init/supervise"
@@ -42,7 +43,8 @@ func (o *options) takeJSON() error {
 // commandFaults judges the words.
 func (o *options) commandFaults() []error {
 	switch o.command {
-	case "server", "all", "migrate", "bash", "manage", "version", "help":
+	case "server", "all", "migrate", "bash", "version", "help":
+	case "dump_config", "test-all", "worker-status", "debug", authentik.ManageName:
 	case "worker":
 		if err := o.noOtherCommand(); err != nil {
 			return []error{err}
@@ -59,8 +61,6 @@ func (o *options) commandFaults() []error {
 		if len(o.args) == 0 || o.args[0] == "" {
 			return []error{errors.New("run needs a program: ak-init run -- PROGRAM [ARG...]")}
 		}
-	default:
-		return []error{fmt.Errorf("unknown command %q: %s", o.command, knownCommands)}
 	}
 	return o.strayFlags()
 }
@@ -133,7 +133,7 @@ func (o *options) pictureFaults() (faults []error) {
 
 // apartFromDatabase are the commands that neither wait for PostgreSQL nor migrate.
 func apartFromDatabase() []string {
-	return []string{"run", "bash", "manage", "healthcheck", "status"}
+	return append(byHand(), "healthcheck", "status")
 }
 
 // flagFault says what is wrong with a flag.

@@ -143,7 +143,7 @@ func TestBadInputIsAUsageErrorThatNamesIt(t *testing.T) {
 		mentions []string
 	}{
 		{"no command", nil, nil, []string{"no command given"}},
-		{"unknown command", []string{"frobnicate"}, nil, []string{`unknown command "frobnicate"`, "server"}},
+		{"a slip of the fingers", []string{"sevrer"}, nil, []string{`unknown command "sevrer": did you mean server?`, `"ak-init manage sevrer"`}},
 		{"unknown flag", []string{"worker", "--watch"}, nil, []string{"--watch", `goes behind "--"`}},
 		{"malformed flag", []string{"server", "--grace-period", "soon"}, nil, []string{"--grace-period", "soon"}},
 		{"malformed twin", []string{"server"}, []string{"AK_INIT_GRACE_PERIOD=soon"}, []string{"AK_INIT_GRACE_PERIOD from the environment"}},

@@ -122,7 +122,9 @@ type process struct {
 	Environment []variable `json:"environment,omitempty"`
 
 	// bare: it has none of every child's environment, and of the groups only ownGroups.
-	bare       bool
+	bare bool
+	// asSelf: it is not run as the children are, but as we are.
+	asSelf     bool
 	ownGroups  []int
 	foreground bool
 	// whole: all of the grace period is its own.

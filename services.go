@@ -15,12 +15,9 @@ import (
 
 // planVerb is for one verb of authentik's.
 func (p *plan) planVerb(o options, f facts) error {
-	verb, ok := f.release.Verb(o.command)
-	if !ok {
-		return fmt.Errorf("release %s has no %s", f.release.Name, o.command)
-	}
-	if len(o.args) > 0 && !verb.TakesArgs && verb.Name != "bash" { // whose words the script drops
-		return refuse(exitUsage, fmt.Errorf("%s takes no arguments, and got %q", verb.Name, strings.Join(o.args, " ")))
+	verb, words := verbOf(o, f.release)
+	if len(words) > 0 && !verb.TakesArgs && !o.asScript && verb.Name != "bash" { // whose words the script drops
+		return refuse(exitUsage, fmt.Errorf("%s takes no arguments, and got %q", verb.Name, strings.Join(words, " ")))
 	}
 	if dir := p.env[metricsDir]; dir != "" {
 		p.Directories = append(p.Directories, metricsDirectory(dir))
@@ -30,9 +27,9 @@ func (p *plan) planVerb(o options, f facts) error {
 		p.runIn(f.self.UID, verb.Name)
 	}
 	own := p.skipMigrations(o, f, verb)
-	s, err := p.service(verb, o.args, p.TempDir.Path, f.config, own, f.find)
+	s, err := p.service(verb, words, p.TempDir.Path, f.config, own, f.find)
 	p.Services = append(p.Services, s)
-	faults := []error{err}
+	faults := []error{err, p.planTools(f, verb), p.stepsBefore(f, verb)}
 	if !verb.Interactive {
 		faults = append(faults, p.planDatabase(o, f, verb, nil))
 	}
@@ -49,6 +46,7 @@ func (p *plan) planAll(o options, f facts) error {
 	p.Directories = append(p.Directories, dataDirectories(f.config)...)
 	p.runIn(f.self.UID, o.command)
 	beside := f.config.Beside()
+	faults := []error{p.planTools(f, f.release.Server)}
 	var ports []variable
 	if listen := f.release.Worker.Listen; listen != "" {
 		ports = []variable{
@@ -56,7 +54,6 @@ func (p *plan) planAll(o options, f facts) error {
 			{authentik.Variable(listen + "metrics"), beside.ListenMetrics, "a port beside the server's"},
 		}
 	}
-	var faults []error
 	for _, one := range []struct {
 		verb   authentik.Verb
 		config authentik.Config
@@ -131,7 +128,11 @@ func (p *plan) service(verb authentik.Verb, args []string, tmpdir string, config
 	if !verb.TakesArgs {
 		args = nil
 	}
-	child, err := p.resolve(verb.Name, verb.Argv(tmpdir, args), find)
+	child := pause(verb.Name, p.Layout.Root)
+	var err error
+	if !verb.Pauses {
+		child, err = p.resolve(verb.Name, verb.Argv(tmpdir, args), find)
+	}
 	child.Environment, child.foreground, child.whole = own, verb.Interactive, verb.Migrates
 	s := servicePlan{process: child, Drain: verb.Drain}
 	if verb.Interactive || verb.Migrates {
@@ -230,7 +231,7 @@ func (p *plan) command(c process) supervise.Command {
 	for _, name := range slices.SortedFunc(maps.Keys(env), authentik.LoadOrder) {
 		command.Env = append(command.Env, name+"="+env[name])
 	}
-	if p.drops {
+	if p.drops && !c.asSelf {
 		command.Identity = &supervise.Identity{UID: uint32(p.Identity.UID), GID: uint32(p.Identity.GID)}
 		groups := p.Identity.Groups
 		if c.bare {

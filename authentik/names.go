@@ -147,15 +147,20 @@ func (d *dictionary) has(setting string) bool {
 	return false
 }
 
-// nearest is the setting that differs in its underscores alone, or by a slip or two of the
-// fingers; empty where there is none.
+// nearest is the setting that was meant; empty where there is none.
 func (d *dictionary) nearest(setting string) string {
-	meant := bare(setting)
+	return Nearest(setting, slices.Sorted(maps.Keys(d.names)))
+}
+
+// Nearest is the name that differs from what was written in its underscores alone, or by a slip
+// or two of the fingers; empty where there is none.
+func Nearest(written string, names []string) string {
+	meant := bare(written)
 	best, least := "", 3
 	if len(meant) < 8 {
 		least = 2 // in a short name two slips make another word
 	}
-	for _, name := range slices.Sorted(maps.Keys(d.names)) {
+	for _, name := range names {
 		if n := distance(meant, bare(name), least); n < least {
 			best, least = name, n
 		}

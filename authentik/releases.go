@@ -27,6 +27,8 @@ type Release struct {
 	// SkipMigrations is the variable that keeps a service from doing the same again, empty
 	// where there is none: it finds nothing left to do then.
 	SkipMigrations string
+	// Tools are what installs the packages for debugging, by root in an image.
+	Tools []Step
 	// DropsTo is the user that children get instead of root where a verb says so.
 	DropsTo string
 	// DockerSocket is the socket whose group such children get as well.
@@ -62,6 +64,12 @@ type Verb struct {
 	// Interactive: somebody sits at its terminal, or may. It does not keep a container
 	// going, and any number of them may run beside each other.
 	Interactive bool
+	// Pauses: there is no program, and it goes on until it is told to stop.
+	Pauses bool
+	// WantsTools: it needs the packages for debugging, whatever the debugger setting says.
+	WantsTools bool
+	// Before are steps of its own.
+	Before []Step
 	// Bootstrap is run before, when one of its triggers is set.
 	Bootstrap *Bootstrap
 	// DropsRoot: root gives its place to DropsTo.
@@ -102,6 +110,8 @@ type Step struct {
 	Name    string
 	Program string
 	Args    []string
+	// Root: it is root's, whoever the children are, and nobody else's.
+	Root bool
 }
 
 // Bootstrap is the step that applies the credentials of a first start.
@@ -136,6 +146,9 @@ func (v Verb) Argv(tmpdir string, args []string) []string {
 	}
 	return argv
 }
+
+// ManageName is the verb that a word is handed to which is none.
+const ManageName = "manage"
 
 // The names of what comes before a service, or is done for itself.
 const (
@@ -207,7 +220,13 @@ func Newest() Release {
 		},
 		Others: []Verb{
 			{Name: "bash", Program: "bash", Interactive: true},
-			{Name: "manage", Program: "python", Args: []string{"-m", "manage"}, TakesArgs: true, Interactive: true},
+			{Name: "dump_config", Program: "python", Args: []string{"-m", "authentik.lib.config"}, TakesArgs: true, Interactive: true},
+			{Name: "debug", Pauses: true, Interactive: true},
+			{
+				Name: "test-all", Program: "python", Args: []string{"-m", "manage", "test", "authentik"},
+				DropsRoot: true, Interactive: true, WantsTools: true, Before: []Step{{"chmod-home", "chmod", []string{"777", "/root"}, true}},
+			},
+			{Name: ManageName, Program: "python", Args: []string{"-m", "manage"}, TakesArgs: true, Interactive: true},
 			{Name: MigrateName, Program: "python", Args: []string{"-m", "lifecycle.migrate"}, DropsRoot: true, Migrates: true},
 		},
 		// What both services do first by themselves (manage.py, lifecycle/gunicorn.conf.py).
@@ -217,8 +236,18 @@ func Newest() Release {
 		},
 		// lifecycle/migrate.py, 2026.2.2.
 		SkipMigrations: "AUTHENTIK_SKIP_MIGRATIONS",
-		DropsTo:        "authentik",
-		DockerSocket:   "/var/run/docker.sock",
+		// prepare_debug (lifecycle/ak).
+		Tools: []Step{
+			{"tools-update", "apt-get", []string{"update"}, true},
+			{"tools-install", "apt-get", []string{
+				"install", "-y", "--no-install-recommends", "krb5-kdc", "krb5-user", "krb5-admin-server", "libkrb5-dev", "gcc",
+			}, true},
+			{"tools-python", "uv", []string{"sync", "--active", "--frozen"}, true},
+			{"tools-report", "touch", []string{"/unittest.xml"}, true},
+			{"tools-report-owner", "chown", []string{"authentik:authentik", "/unittest.xml"}, true},
+		},
+		DropsTo:      "authentik",
+		DockerSocket: "/var/run/docker.sock",
 		// The Go server changes its directory to it (internal/config/config.go).
 		Unset:    []string{"WORKSPACE_DIR"},
 		Settings: settings2026(),
@@ -243,6 +272,12 @@ func ReleaseOf(version string) (r Release, known bool) {
 		}
 	}
 	return Newest(), false
+}
+
+// ScriptVerbs are the words that lifecycle/ak knows in some release; all others, and none at all,
+// it hands to Django.
+func ScriptVerbs() []string {
+	return []string{"server", "worker", "worker-status", "healthcheck", "bash", "test-all", "dump_config", "debug"}
 }
 
 // Verb finds a verb by its word.

@@ -65,15 +65,27 @@ func earlierReleases() []earlier {
 				DropsRoot: true, ModeFile: r.Worker.ModeFile, Heartbeat: "authentik-worker", HeartbeatAge: 30 * time.Second,
 				NoMetrics: true,
 			}
+			r.Others = append(slices.Clone(r.Others), Verb{
+				Name: "worker-status", Program: "celery", Args: []string{"-A", "authentik.root.celery", "flower", "--port=9000"},
+				Interactive: true, Before: []Step{{WaitName, "python", []string{"-m", "lifecycle.wait_for_db"}, false}},
+			})
 			r.know([]string{"broker.", "result_backend."}, "broker.", "result_backend.", "worker.concurrency")
 		}},
 		{"2025.4", 2, day(2025, 4, 29), func(*Release) {}},
 		// Before, lifecycle/ak drops the worker's words.
-		{"2025.4", 0, day(2025, 4, 29), func(r *Release) { r.Worker.TakesArgs = false }},
+		{"2025.4", 1, day(2025, 4, 29), func(r *Release) { r.Worker.TakesArgs = false }},
+		// Before, dump_config gets its own name as a word (lifecycle/ak).
+		{"2025.4", 0, day(2025, 4, 29), func(r *Release) {
+			r.Others = slices.Clone(r.Others)
+			i := slices.IndexFunc(r.Others, func(v Verb) bool { return v.Name == "dump_config" })
+			r.Others[i].Args = append(slices.Clip(r.Others[i].Args), "dump_config")
+		}},
 		{"2025.2", 0, day(2025, 2, 24), func(r *Release) {
 			r.MinimumPostgreSQL = 12 // Django 5.0's
 			// default.yml still has it in 2025.4, and nobody reads it there.
 			r.know([]string{"session_storage"}, "session_storage")
+			r.Tools = slices.Clone(r.Tools)
+			r.Tools[2] = Step{r.Tools[2].Name, "poetry", []string{"install", "--no-ansi", "--no-interaction"}, true}
 		}},
 	}
 }

@@ -270,5 +270,12 @@ func (s Settings) lookup(name string) (value any, set bool) {
 	return value, true
 }
 
+// Debugger tells whether authentik's debugger is on. lifecycle/ak prints the setting by Python,
+// and compares that with "True": a truth value, or this very text.
+func (s Settings) Debugger() bool {
+	value, _ := s.lookup("debugger")
+	return value == true || value == "True"
+}
+
 // True is authentik's get_bool: the text "true", in any case.
 func (s Settings) True(name string) bool { return strings.EqualFold(s.Text(name), "true") }
