@@ -24,21 +24,22 @@ func main() {
 	// Nothing here computes, but for ownership (tidy.go): a second processor costs each start
 	// threads that look for work and find none.
 	runtime.GOMAXPROCS(1)
-	os.Exit(run(os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
+	switch os.Args[0] {
+	case supervise.GuardName:
+		os.Exit(guard(os.Stderr))
+	case pauseName:
+		for { // until a signal ends it
+			_, _ = unix.Poll(nil, -1)
+		}
+	default:
+		os.Exit(run(os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
+	}
 }
 
 // run is the way through the house: parse, layout and configuration, plan, prepare,
 // supervise, exit code. Each step takes what the one before it gave.
 func run(args, environ []string, stdout, stderr *os.File) int {
 	begun := time.Now()
-	switch os.Args[0] {
-	case supervise.GuardName:
-		return guard(stderr)
-	case pauseName:
-		for { // until a signal ends it
-			_, _ = unix.Poll(nil, -1)
-		}
-	}
 	var caught *supervise.Signals
 	if len(args) == 0 || args[0] != "healthcheck" { // that one supervises nothing, and is quick
 		caught = supervise.Catch() // before anything else: no signal may be lost

@@ -40,8 +40,9 @@ func (p *plan) step(s authentik.Step, find finder) (process, error) {
 
 // planTools adds the steps that install what authentik's debugger wants, where that makes sense.
 func (p *plan) planTools(f facts, verb authentik.Verb) error {
-	if !f.settings.Debugger() && !verb.WantsTools || verb.Interactive && !verb.WantsTools || p.lacksForTools(f) != nil {
-		return nil
+	wanted := verb.WantsTools || f.settings.Debugger() && !verb.Interactive
+	if lacks := p.lacksForTools(f); !wanted || lacks != nil {
+		return nil //nolint:nilerr // the check says why not
 	}
 	own := []variable{{"DEBIAN_FRONTEND", "noninteractive", "nobody answers questions"}}
 	if venv := p.env["VENV_PATH"]; venv != "" {
