@@ -122,7 +122,7 @@ func (c comparison) test(t *testing.T) {
 // differences runs the script, or ak-init where there is none, and tells what the table has not.
 func (c comparison) differences(t *testing.T, script string, argv []string) []string {
 	t.Helper()
-	p := newPlace(t, c.row, c.root)
+	p := newPlace(t, c.row, c.release, c.root)
 	p.lay(t, c.programs, c.row, c.release)
 	if script == "" {
 		must(t, os.Link(c.programs.akInit, p.dir+"/root/bin/ak"))

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"io"
 	"io/fs"
 	"maps"
 	"net"
@@ -17,6 +18,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -61,6 +63,8 @@ type place struct {
 	own      bool
 	uid, gid int
 	groups   []int
+	// venv is the image's virtual environment, in the root.
+	venv string
 }
 
 // Who authentik is in a root of its own, and who a user is that root plays.
@@ -69,9 +73,12 @@ const (
 	nobodyID    = 65534
 )
 
-func newPlace(t *testing.T, r row, root bool) place {
+func newPlace(t *testing.T, r row, release string, root bool) place {
 	t.Helper()
-	p := place{dir: scratch(t), own: root || r.OwnRoot, uid: os.Getuid(), gid: os.Getgid()}
+	p := place{dir: scratch(t), own: root || r.OwnRoot, uid: os.Getuid(), gid: os.Getgid(), venv: "ak-root/.venv"}
+	if among("- 2025.3", release) {
+		p.venv = "ak-root/venv" // Dockerfile, 2025.2
+	}
 	if p.uid == 0 && !root {
 		p.uid, p.gid = nobodyID, nobodyID
 	}
@@ -115,12 +122,12 @@ func (p place) from(within string) string {
 }
 
 func (p place) expand(text string) string {
-	return strings.NewReplacer("{root}", p.root(), "{tmpdir}", p.tmpdir()).Replace(text)
+	return strings.NewReplacer("{root}", p.root(), "{venv}", p.root()+"/"+p.venv, "{tmpdir}", p.tmpdir()).Replace(text)
 }
 
 // contract is the other way round, for printing.
 func (p place) contract(text string) string {
-	text = strings.ReplaceAll(text, p.tmpdir(), "{tmpdir}")
+	text = strings.NewReplacer(p.tmpdir(), "{tmpdir}", p.root()+"/"+p.venv, "{venv}").Replace(text)
 	if !p.own {
 		text = strings.ReplaceAll(text, p.root(), "{root}")
 	}
@@ -134,11 +141,11 @@ func (p place) environment(r row) map[string]string {
 	host := fmt.Sprintf("127.%d.%d.%d", h.Sum32()>>24, h.Sum32()>>16&255, 1+h.Sum32()&127) // so that places do not meet
 	env := map[string]string{}
 	p.set(r, env, []string{
-		"PATH={root}/lifecycle:{root}/ak-root/.venv/bin:{root}/bin:{root}/tools",
-		"TMPDIR={tmpdir}", "HOME={root}/home", "VENV_PATH={root}/ak-root/.venv", "PYTHONDONTWRITEBYTECODE=1", "PYTHONUNBUFFERED=1",
+		"PATH={root}/lifecycle:{venv}/bin:{root}/bin:{root}/tools",
+		"TMPDIR={tmpdir}", "HOME={root}/home", "VENV_PATH={venv}", "PYTHONDONTWRITEBYTECODE=1", "PYTHONUNBUFFERED=1",
 		"AUTHENTIK_SECRET_KEY=x", "AUTHENTIK_LISTEN__HTTP=" + host + ":9000", "AUTHENTIK_LISTEN__HTTPS=" + host + ":9443",
 		"AUTHENTIK_LISTEN__METRICS=" + host + ":9300",
-		"AK_INIT_WAIT_DATABASE=0",
+		"AK_INIT_WAIT_DATABASE=0", "AK_INIT_LOG_LEVEL=info",
 		"RECORDER=" + p.record(), "RECORDER_ENDS=" + list(r.Ends, p.expand), "RECORDER_SAYS=" + list(r.Says, p.expand),
 	})
 	for _, with := range r.With {
@@ -154,7 +161,7 @@ func (p place) environment(r row) map[string]string {
 // programs are played by the recorder.
 func programs() []string {
 	return []string{
-		"ak-root/.venv/bin/python", "ak-root/.venv/bin/python3", "ak-root/.venv/bin/gunicorn", "bin/authentik", "bin/chpst", "bin/go",
+		"{venv}/bin/python", "{venv}/bin/python3", "{venv}/bin/gunicorn", "bin/authentik", "bin/chpst", "bin/go",
 		"bin/celery", "bin/sleep", "bin/bash", "bin/apt-get", "bin/poetry", "bin/uv", "bin/bash-by-its-path",
 	}
 }
@@ -169,9 +176,13 @@ func (p place) lay(t *testing.T, b built, r row, release string) {
 	t.Helper()
 	root := p.dir + "/root"
 	must(t, layout.Image(root, os.DevNull), os.Link(b.recorder, root+"/bin/recorder"))
+	if p.venv != "ak-root/.venv" {
+		must(t, os.Rename(root+"/ak-root/.venv", path.Join(root, p.venv)))
+	}
 	for _, name := range programs() {
-		_ = os.Remove(path.Join(root, name)) // the layout's own
-		must(t, os.Symlink(p.root()+"/bin/recorder", path.Join(root, name)))
+		file := path.Join(root, strings.ReplaceAll(name, "{venv}", p.venv))
+		_ = os.Remove(file) // the layout's own
+		must(t, os.Symlink(p.root()+"/bin/recorder", file))
 	}
 	must(t, os.Mkdir(root+"/tools", 0o755))
 	for _, name := range tools() {
@@ -179,7 +190,7 @@ func (p place) lay(t *testing.T, b built, r row, release string) {
 	}
 	files := map[string]string{
 		"authentik/__init__.py": "VERSION = \"" + release + "\"\n", "media/a.png": "", "data/a.png": "", "certs/a.pem": "", "record": "",
-		"ak-root/.venv/bin/activate": "export VIRTUAL_ENV=" + p.root() + "/ak-root/.venv\n",
+		p.venv + "/bin/activate": p.expand("export VIRTUAL_ENV={venv}\n"),
 	}
 	for _, dir := range []string{"home", "root", "tmpdir", "tmp", "var/run"} {
 		must(t, os.MkdirAll(path.Join(root, dir), 0o755))
@@ -197,8 +208,21 @@ func (p place) lay(t *testing.T, b built, r row, release string) {
 	for _, one := range r.There {
 		p.put(t, one)
 	}
-	if !p.own && os.Getuid() == 0 {
-		must(t, filepath.WalkDir(root, func(name string, _ fs.DirEntry, err error) error {
+	p.give(t)
+}
+
+// give is for a user whom root plays: a root of its own is root's, but for uploads.
+func (p place) give(t *testing.T) {
+	t.Helper()
+	if p.uid == os.Getuid() {
+		return
+	}
+	trees := []string{"."}
+	if p.own {
+		trees = []string{"media", "data"}
+	}
+	for _, tree := range trees {
+		must(t, filepath.WalkDir(path.Join(p.dir, "root", tree), func(name string, _ fs.DirEntry, err error) error {
 			return errors.Join(err, os.Lchown(name, p.uid, p.gid))
 		}))
 	}
@@ -236,7 +260,7 @@ func (p place) layFileSystem(t *testing.T, files map[string]string) {
 func (p place) put(t *testing.T, one string) {
 	t.Helper()
 	if name, ok := strings.CutPrefix(one, "-"); ok {
-		must(t, os.RemoveAll(path.Join(p.dir, "root", name)))
+		must(t, os.RemoveAll(path.Join(p.dir, "root", strings.ReplaceAll(name, "{venv}", p.venv))))
 		return
 	}
 	name, content, _ := strings.Cut(one, " ")
@@ -277,7 +301,7 @@ func tool(name string) string {
 }
 
 // patience is how long a run may take; only a broken one takes so long.
-const patience = 10 * time.Second
+const patience = 60 * time.Second
 
 // run starts ak in its place, waits for its end, and tells what it did. argv is from within.
 func (p place) run(t *testing.T, b built, r row, argv []string) (done outcome, said string) {
@@ -304,22 +328,20 @@ func (p place) run(t *testing.T, b built, r row, argv []string) (done outcome, s
 	}
 	// What /bin/bash reads where a recorder cannot take its place.
 	cmd.Stdin = strings.NewReader("exec -a /bin/bash bash-by-its-path\n")
-	out := p.pipe(t, cmd)
-	must(t, cmd.Start())
-	collected := out()
+	out := p.start(t, cmd)
 	if slices.Contains(slices.Collect(maps.Values(r.Ends)), "waits") {
-		p.tellWhoWaits(ctx, t, cmd.Process)
+		p.tellWhoWaits(ctx, t, cmd.Process, out)
 	}
 	_ = cmd.Wait() // its state says all
 	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-	said = <-collected
+	<-out.whole
 	if ctx.Err() != nil {
-		t.Errorf("%q does not end:\n%s", argv, said)
+		t.Errorf("%q does not end", argv)
 	}
 	done.exit = exitOf(cmd.ProcessState)
 	done.runs = p.recorded(t)
 	done.left = p.differs(before, p.look(t))
-	return done, said
+	return done, out.String()
 }
 
 func exitOf(state *os.ProcessState) int {
@@ -329,8 +351,29 @@ func exitOf(state *os.ProcessState) int {
 	return state.ExitCode()
 }
 
-// pipe is for stdout and stderr. It belongs to who writes: the script opens /dev/stderr anew.
-func (p place) pipe(t *testing.T, cmd *exec.Cmd) (collect func() <-chan string) {
+// output is what a process and its children have written so far.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+	// whole is closed when the last of them has ended.
+	whole chan struct{}
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+// start gives the process a pipe for what it writes. It belongs to it: the script opens
+// /dev/stderr anew.
+func (p place) start(t *testing.T, cmd *exec.Cmd) *output {
 	t.Helper()
 	from, to, err := os.Pipe()
 	must(t, err)
@@ -338,27 +381,28 @@ func (p place) pipe(t *testing.T, cmd *exec.Cmd) (collect func() <-chan string) 
 		must(t, to.Chown(p.uid, p.gid))
 	}
 	cmd.Stdout, cmd.Stderr = to, to
-	return func() <-chan string {
-		_ = to.Close()
-		said := make(chan string, 1)
-		go func() { // ends when the last writer has ended
-			defer from.Close()
-			var text bytes.Buffer
-			_, _ = text.ReadFrom(from)
-			said <- text.String()
-		}()
-		return said
-	}
+	err = cmd.Start()
+	must(t, to.Close(), err)
+	said := &output{whole: make(chan struct{})}
+	go func() { // ends when the last writer has ended
+		defer close(said.whole)
+		defer from.Close()
+		_, _ = io.Copy(said, from)
+	}()
+	return said
 }
 
-// tellWhoWaits sends TERM when the program that waits for it is there.
-func (p place) tellWhoWaits(ctx context.Context, t *testing.T, ak *os.Process) {
+// tellWhoWaits sends TERM when there is a program that waits for it: a recorder, or ak-init in the
+// place of sleep.
+func (p place) tellWhoWaits(ctx context.Context, t *testing.T, ak *os.Process, said *output) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if _, err := os.Stat(p.from(p.record()) + ".waits"); err == nil {
-			break
+		_, err := os.Stat(p.from(p.record()) + ".waits")
+		if err == nil || strings.Contains(said.String(), `"role":"debug"`) {
+			must(t, ak.Signal(syscall.SIGTERM))
+			return
 		}
 		select {
 		case <-tick.C:
@@ -367,7 +411,6 @@ func (p place) tellWhoWaits(ctx context.Context, t *testing.T, ak *os.Process) {
 			return
 		}
 	}
-	must(t, ak.Signal(syscall.SIGTERM))
 }
 
 // recorded reads what the recorders wrote down.

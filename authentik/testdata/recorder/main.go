@@ -10,7 +10,7 @@
 // the command line counts:
 //
 //	RECORDER_ENDS  how it ends: an exit code, or the name of a signal to die of, as TERM;
-//	               "waits" is to wait for TERM, record that, and end with 0
+//	               "waits" is to wait for TERM, record that, and die of it
 //	RECORDER_SAYS  what it prints
 package main
 
@@ -115,7 +115,8 @@ func end(how string) {
 		select {
 		case <-caught:
 			fail(note("TERM"))
-			os.Exit(0)
+			signal.Reset(syscall.SIGTERM)
+			how = "TERM"
 		case <-time.After(time.Minute):
 			os.Exit(121) // nobody has told it
 		}
