@@ -78,10 +78,14 @@ func (s span) colour() string {
 // escaped is text that is none of XML's markup, and holds nothing that XML cannot.
 func escaped(text string) string {
 	text = strings.Map(func(r rune) rune {
-		if r < ' ' {
+		switch {
+		case r < ' ':
 			return ' '
+		case r == '\ufffe' || r == '\uffff':
+			return '?'
+		default:
+			return r
 		}
-		return r
 	}, strings.ToValidUTF8(text, "?"))
 	return strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;").Replace(text)
 }

@@ -91,7 +91,7 @@ func TestChartOfOddTimelines(t *testing.T) {
 		"a clock that was set back": {{Phase: "a", Begin: now, Seconds: 5}, {Phase: "b", Begin: now.Add(-time.Hour), Seconds: 1}},
 		"a year":                    {{Phase: "degraded", Begin: now, Seconds: 365 * 86400}},
 		"less than no time":         {{Phase: "a", Begin: now, Seconds: -3}},
-		"a strange phase":           {{Phase: "\x1b<\"&>\xff", Service: "<s>", Begin: now, Seconds: 1}},
+		"a strange phase":           {{Phase: "\x1b<\"&>\xff\ufffe\uffff", Service: "<s>", Begin: now, Seconds: 1}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := status{Timeline: spans}

@@ -11,8 +11,8 @@ import (
 func installationChecks() []check {
 	return []check{
 		{
-			id: "layout", looks: "where the parts of authentik lie, and by what that is known",
-			goesWrong: "error 78 where there is none, or half of one", judge: judgeLayout,
+			id: "layout", looks: "where the parts of authentik lie, which programs start it, and by what that is known",
+			goesWrong: "error 78 where there is none, or half of one; warning for one that is not known and has an ak", judge: judgeLayout,
 		},
 		{
 			id: "release", looks: "authentik's version, and whether ak-init knows what it expects",
@@ -56,11 +56,22 @@ func installationChecks() []check {
 
 func judgeLayout(c circumstances) []*finding {
 	l := c.facts.layout
-	return []*finding{okay("%s in %s: it holds %s", l.Kind, l.Root, strings.Join(l.Evidence, ", "))}
+	if l.Unknown != "" {
+		return []*finding{warn("give the root that holds it by --root, or look for a newer ak-init",
+			"%s; it is started through %s, and no more of it is known", l.Unknown, strings.Join(l.Evidence, ", "))}
+	}
+	all := []*finding{okay("%s in %s: it holds %s", l.Kind, l.Root, strings.Join(l.Evidence, ", "))}
+	if l.Programs.Row != "" {
+		all = append(all, okay("%s: %s", l.Programs.Row, strings.Join(l.Programs.Evidence, ", ")))
+	}
+	return all
 }
 
 func judgeMigrations(c circumstances) []*finding {
 	release := c.facts.release
+	if c.options.migrate == migrateBefore && len(release.Migrate) == 0 {
+		return []*finding{warn("leave out "+c.options.origin("migrate")+" before", "authentik is left to migrate by itself: how it is told to is not known")}
+	}
 	if c.options.migrate != migrateNever || release.SkipMigrations != "" || !c.serves("server") && !c.serves("worker") {
 		return nil
 	}
@@ -69,6 +80,9 @@ func judgeMigrations(c circumstances) []*finding {
 
 func judgeRelease(c circumstances) []*finding {
 	f := c.facts
+	if f.layout.Unknown != "" {
+		return nil // that is told already, and nothing is done by a release
+	}
 	if f.releaseKnown {
 		return []*finding{okay("authentik %s, which is %s", f.layout.Version, f.release.Name)}
 	}
@@ -88,7 +102,7 @@ func judgeDataFiles(c circumstances) []*finding {
 			all = append(all, warn(e.Remedy(), "%s", e.What()))
 		}
 	}
-	if len(all) == 0 {
+	if len(all) == 0 && len(c.facts.release.DataFiles) > 0 {
 		all = append(all, okay("complete"))
 	}
 	return all
@@ -104,6 +118,9 @@ func (c circumstances) fatal(remedy, format string, args ...any) *finding {
 }
 
 func judgeScripts(c circumstances) []*finding {
+	if c.facts.layout.Unknown != "" {
+		return nil // its ak may have a PATH of its own
+	}
 	names := []string{"python"}
 	if c.serves("server") && !c.facts.config.Debug {
 		names = append(names, "gunicorn")

@@ -23,7 +23,7 @@ func surroundingChecks() []check {
 			goesWrong: "warning for one that is in use, not to be had or no address; error 78 where neither HTTP nor HTTPS is left", judge: judgeListen,
 		},
 		{
-			id: "health-listen", looks: "every address of --health-listen, by binding it, and whether ak-init-http is there",
+			id: "health-listen", looks: "every address of --health-listen, by binding it, and whether ak-init-http is there, for this machine",
 			goesWrong: "error 78: who gives one has probes that would fail", judge: judgeHealthListen,
 		},
 		{
@@ -112,6 +112,8 @@ func whyNotBound(err error, variable string, running bool) (remedy, why string) 
 		return "set " + variable + " to an address of this machine", "is no address of this machine"
 	case errors.Is(err, unix.EAFNOSUPPORT):
 		return "set " + variable + " to an IPv4 address such as 0.0.0.0:9000", "cannot be had: this machine has no IPv6"
+	case errors.Is(err, unix.EINVAL):
+		return "write " + variable + " with the interface, as [fe80::1%eth0]:9000", "is no address without its interface"
 	case errors.Is(err, unix.EACCES):
 		return lowPort(variable), "is not for us to bind: low ports are for root"
 	default:

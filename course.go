@@ -102,7 +102,7 @@ func (c *course) report() {
 		fields = append(fields, logs.Dur(strings.NewReplacer("-", "_", " ", "_").Replace(p.label), p.took))
 	}
 	c.log.Info("ready", fields...)
-	c.manager.say(notify.Ready)
+	c.manager.sayReady()
 }
 
 // spans gives the timeline, and how many of it were left out.

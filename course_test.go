@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -12,8 +13,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"ak-init/authentik"
 	"ak-init/health"
+	"ak-init/notify"
 	"ak-init/supervise"
 )
 
@@ -48,7 +52,7 @@ func follow(t *testing.T, p plan) *followed {
 	}
 	for _, s := range p.Services {
 		monitor := health.NewMonitor(s.Name, health.Probes{Live: answer, Ready: answer}, f.turned)
-		f.ledger.services = append(f.ledger.services, &account{name: s.Name, exits: map[exitWay]int{}, monitor: monitor})
+		f.ledger.services = append(f.ledger.services, &account{name: s.Name, migrates: s.migrates, exits: map[exitWay]int{}, monitor: monitor})
 	}
 	f.ask = f.ledger.answer
 	return f
@@ -154,8 +158,9 @@ func TestAStopEndsTheWatch(t *testing.T) {
 
 func TestAProgramOfWhichNothingIsKnownIsNotAsked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		for _, name := range []string{"sleep", authentik.MigrateName} {
-			f := follow(t, plan{Command: "run", Services: []servicePlan{{process: process{Name: name}}}})
+		for _, p := range []process{{Name: "sleep"}, {Name: authentik.MigrateName}, {Name: authentik.MigrateName, migrates: true}} {
+			name := p.Name
+			f := follow(t, plan{Command: "run", Services: []servicePlan{{process: p}}})
 			f.answers("")
 			f.happens(supervise.Started{Command: supervise.Command{Name: name}, PID: 7})
 			time.Sleep(35 * time.Second)
@@ -164,7 +169,7 @@ func TestAProgramOfWhichNothingIsKnownIsNotAsked(t *testing.T) {
 			}
 			f.happens(supervise.Exited{Command: supervise.Command{Name: name}, PID: 7})
 			var want []string
-			if name == authentik.MigrateName {
+			if p.migrates {
 				want = []string{"still migrating migrate 30s"}
 			}
 			if got := f.lines(t); !slices.Equal(got, want) {
@@ -197,18 +202,21 @@ func TestTheWaitHasLinesOfItsOwn(t *testing.T) {
 func TestWatchdogIsFedWhileLive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := follow(t, serverPlan())
-		m := &manager{messages: make(chan []string, 1000), interval: 10 * time.Second}
+		var times atomic.Int64
+		m := managed(t, func(lines ...string) error {
+			times.Add(1)
+			if !slices.Equal(lines, []string{notify.Alive}) {
+				t.Errorf("said %q", lines)
+			}
+			return nil
+		})
+		m.interval = 10 * time.Second
 		stop := make(chan struct{})
 		go m.watchdog(f.ledger.answer, stop)
-		fed := func(over time.Duration) (n int) {
+		fed := func(over time.Duration) int64 {
 			time.Sleep(over)
 			synctest.Wait()
-			for ; len(m.messages) > 0; n++ {
-				if got := <-m.messages; !slices.Equal(got, []string{"WATCHDOG=1"}) {
-					t.Errorf("said %q", got)
-				}
-			}
-			return n
+			return times.Swap(0)
 		}
 		time.Sleep(time.Second) // past the ticks
 		if n := fed(100 * time.Second); n != 11 {
@@ -236,6 +244,84 @@ func TestWatchdogIsFedWhileLive(t *testing.T) {
 			t.Errorf("fed %d times while it stops", n)
 		}
 		close(stop)
+		m.close()
 		f.lines(t)
+	})
+}
+
+// managed is a manager with another way to tell.
+func managed(t *testing.T, tell func(lines ...string) error) *manager {
+	t.Helper()
+	m := &manager{messages: make(chan []string, unsent), tell: tell, over: make(chan struct{}), sent: make(chan struct{})}
+	log, _ := logTo(t)
+	t.Cleanup(log.Close)
+	go m.send(log) // ends by close
+	return m
+}
+
+// A service manager that is busy for long misses some of what is said, but for what it waits
+// for.
+func TestReadyIsSaidUntilItIsHeard(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		refused, full := errors.New("refused"), fmt.Errorf("wrapped: %w", unix.EAGAIN)
+		var fault atomic.Pointer[error]
+		fault.Store(&refused)
+		var heard []string
+		m := managed(t, func(lines ...string) error {
+			if err := *fault.Load(); err != nil {
+				time.Sleep(5 * time.Second)
+				return err
+			}
+			heard = append(heard, lines...)
+			return nil
+		})
+		m.say(notify.Status("hangs"))
+		synctest.Wait()
+		for i := range 2 * unsent {
+			m.say(notify.Status(fmt.Sprint(i)))
+			m.owe(&m.alive)
+		}
+		m.sayReady() // there is no room
+		time.Sleep(time.Second)
+		if n := len(m.messages); n != unsent {
+			t.Errorf("%d messages wait, want %d", n, unsent)
+		}
+		time.Sleep(7 * time.Second) // READY=1 was under way, and failed
+		fault.Store(&full)
+		time.Sleep(time.Hour)
+		if n := len(m.messages); n > 1 {
+			t.Errorf("%d messages wait", n)
+		}
+		fault.Store(new(error))
+		time.Sleep(5 * time.Second)
+		m.say(notify.Status("later"))
+		synctest.Wait()
+		m.close()
+		if want := []string{notify.Ready, notify.Status("later")}; !slices.Equal(heard, want) {
+			t.Errorf("heard %q, want %q", heard, want)
+		}
+	})
+}
+
+// What was said of being live while nobody listened is said once.
+func TestALiveOneIsNotSaidToBeSoTwiceAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var heard [][]string
+		m := managed(t, func(lines ...string) error {
+			time.Sleep(5 * time.Second)
+			heard = append(heard, lines)
+			return nil
+		})
+		m.say(notify.Status("slow"))
+		synctest.Wait()
+		for range 2 * unsent {
+			m.owe(&m.alive)
+		}
+		m.say(notify.Status("news"))
+		time.Sleep(time.Minute)
+		m.close()
+		if want := [][]string{{notify.Status("slow")}, {notify.Alive}, {notify.Status("news")}}; !slices.EqualFunc(heard, want, slices.Equal) {
+			t.Errorf("heard %q, want %q", heard, want)
+		}
 	})
 }

@@ -235,42 +235,60 @@ func (d docker) healthTurns() {
 		return strings.Contains(d.run("inspect", "-f", "{{json .State.Health.Log}}", name), `"ExitCode":1`)
 	})
 	d.awaitHealth(name, "starting")
-	d.awaitHealth(name, "healthy")
-	server := d.pid(name, "authentik")
-	hung := time.Now()
-	d.signal(server, syscall.SIGSTOP)
-	d.awaitHealth(name, "unhealthy")
+	c := container{t: d.t, run: d.run, name: name, top: []string{"-eo", "pid,args"}, await: func(want string) { d.awaitHealth(name, want) }}
+	c.healthTurns()
+}
+
+// container is one that an engine checks.
+type container struct {
+	t *testing.T
+	// run runs the engine's client.
+	run  func(words ...string) string
+	name string
+	// top has the host's pids and command lines listed.
+	top []string
+	// await waits until a check has had this outcome.
+	await func(want string)
+}
+
+// healthTurns follows the health check through a hang, and stops the container.
+func (c container) healthTurns() {
+	c.t.Helper()
+	c.await("healthy")
+	server, hung := c.server(), time.Now()
+	c.signal(server, syscall.SIGSTOP)
+	c.await("unhealthy")
 	if took := time.Since(hung); took < threshold-5*time.Second {
-		d.t.Errorf("unhealthy after %s, before the threshold of %s", took, threshold)
+		c.t.Errorf("unhealthy after %s, before the threshold of %s", took, threshold)
 	}
-	if said := d.run("inspect", "-f", "{{json .State.Health.Log}}", name); !strings.Contains(said, "stopped, as by SIGSTOP") {
-		d.t.Errorf("the check says %s", said)
+	if said := c.run("inspect", "-f", "{{json .State.Health.Log}}", c.name); !strings.Contains(said, "stopped, as by SIGSTOP") {
+		c.t.Errorf("the check says %s", said)
 	}
-	d.signal(server, syscall.SIGCONT)
-	d.awaitHealth(name, "healthy")
-	d.t.Logf("unhealthy, and healthy again, %s after the hang", time.Since(hung).Round(time.Second))
-	d.run("stop", "-t", "20", name)
-	if code := d.run("inspect", "-f", "{{.State.ExitCode}}", name); code != "0" {
-		d.t.Errorf("exit code %s\n%s", code, d.logs(name))
+	c.signal(server, syscall.SIGCONT)
+	c.await("healthy")
+	c.t.Logf("unhealthy, and healthy again, %s after the hang", time.Since(hung).Round(time.Second))
+	c.run("stop", "-t", "20", c.name)
+	if code := c.run("inspect", "-f", "{{.State.ExitCode}}", c.name); code != "0" {
+		c.t.Errorf("exit code %s, want the server's 0\n%s", code, c.run("logs", c.name))
 	}
 }
 
-// pid is the host's pid of a container's process by its name.
-func (d docker) pid(name, program string) int {
-	d.t.Helper()
-	for line := range strings.Lines(d.run("top", name, "-eo", "pid,args")) {
-		if words := strings.Fields(line); len(words) > 1 && filepath.Base(words[1]) == program {
-			return number(d.t, words[0])
+// server is the host's pid of authentik's server.
+func (c container) server() int {
+	c.t.Helper()
+	for line := range strings.Lines(c.run(append([]string{"top", c.name}, c.top...)...)) {
+		if words := strings.Fields(line); len(words) > 1 && filepath.Base(words[1]) == "authentik" {
+			return number(c.t, words[0])
 		}
 	}
-	d.t.Fatalf("no %s runs in %s", program, name)
+	c.t.Fatalf("no server runs in %s", c.name)
 	return 0
 }
 
-func (d docker) signal(pid int, sig syscall.Signal) {
-	d.t.Helper()
+func (c container) signal(pid int, sig syscall.Signal) {
+	c.t.Helper()
 	if err := syscall.Kill(pid, sig); err != nil {
-		d.t.Fatal(err)
+		c.t.Fatal(err)
 	}
 }
 

@@ -166,10 +166,13 @@ func askAuthentik(o options, dirs []string, deadline time.Time) health.Answer {
 
 // askService asks the service that was named, or that the mode file names.
 func askService(o options, dirs []string, deadline time.Time, reader *prepare.Reader) health.Answer {
-	mode, dir := findMode(o, dirs, reader)
+	mode, dir, file := findMode(o, dirs, reader)
 	a := health.Answer{Service: mode, Phase: "without ak-init"}
 	release, verb, ok := releaseIn(dir, mode)
-	if !ok {
+	switch {
+	case !ok && file != "":
+		return health.Answer{Service: "authentik", Phase: "unknown", Reason: fmt.Sprintf("no ak-init, and %s holds %.40q, which is neither server nor worker", file, mode)}
+	case !ok:
 		a.Service, a.Phase = cmp.Or(mode, "authentik"), "not running"
 		a.Reason = fmt.Sprintf("no ak-init and no %s in %s", release.Server.ModeFile, strings.Join(dirs, ", "))
 		return a
@@ -184,12 +187,12 @@ func askService(o options, dirs []string, deadline time.Time, reader *prepare.Re
 }
 
 // releaseIn gives the newest release whose service leaves in its TMPDIR what lies there: a pid
-// file, or a heartbeat. Where nothing does it is the newest of all.
+// file, a heartbeat, or Rust's socket. Where nothing does it is the newest of all.
 func releaseIn(dir, mode string) (r authentik.Release, verb authentik.Verb, ok bool) {
 	for r := range authentik.Releases() {
-		verb, ok := r.Verb(mode)
+		verb, ok := serviceOf(r, mode)
 		mark := cmp.Or(verb.PIDFile, verb.Heartbeat)
-		if mark == "" { // a server, which is asked alike in all of them
+		if mark == "" { // a server: what differs, LiveSocket, is asked by ak-init alone (docs/decisions/0017)
 			break
 		}
 		if unix.Access(path.Join(dir, mark), unix.F_OK) == nil {
@@ -197,8 +200,23 @@ func releaseIn(dir, mode string) (r authentik.Release, verb authentik.Verb, ok b
 		}
 	}
 	r = authentik.Newest()
-	verb, ok = r.Verb(mode)
+	if socket := r.Server.HealthSocket; mode == r.Worker.Name && unix.Access(path.Join(dir, socket), unix.F_OK) == nil {
+		// As authentik's own health check asks from 2026.5 on: no other worker has it.
+		r = authentik.Layout{Programs: authentik.Programs{Row: authentik.RowRust}}.Adapt(r)
+	}
+	verb, ok = serviceOf(r, mode)
 	return r, verb, ok
+}
+
+// serviceOf finds a service by its mode. Other verbs run for as long as somebody works with
+// them, and answer nobody.
+func serviceOf(r authentik.Release, mode string) (authentik.Verb, bool) {
+	for _, verb := range []authentik.Verb{r.Server, r.Worker} {
+		if verb.Name == mode {
+			return verb, true
+		}
+	}
+	return authentik.Verb{}, false
 }
 
 // probe asks a service by all that its verb has: the pid file, the heartbeat, and HTTP.
@@ -221,29 +239,34 @@ func probe(verb authentik.Verb, config authentik.Config, dir string, q health.Qu
 		return nil
 	}
 	addresses := config.ProbeAddresses()
-	if verb.HealthSocket != "" {
+	switch {
+	case verb.SocketAlone:
+		addresses, config.WebPath = []string{path.Join(dir, verb.HealthSocket)}, "/"
+	case verb.HealthSocket != "":
 		addresses = slices.Insert(addresses, 0, path.Join(dir, verb.HealthSocket))
 	}
 	return health.HTTP(addresses, config.ProbePath(below), time.Until(deadline))
 }
 
 // findMode gives the mode that was named or that a mode file holds, and the TMPDIR
-// that goes with it. Newer releases write the file without a newline.
-func findMode(o options, dirs []string, reader *prepare.Reader) (mode, dir string) {
+// that goes with it; file is the one that holds it, if any. Newer releases write the file
+// without a newline.
+func findMode(o options, dirs []string, reader *prepare.Reader) (mode, dir, file string) {
 	if len(o.args) == 1 {
 		mode = o.args[0]
 	}
 	for _, d := range dirs {
-		raw, err := reader.Read(path.Join(d, authentik.Newest().Server.ModeFile))
+		file := path.Join(d, authentik.Newest().Server.ModeFile)
+		raw, err := reader.Read(file)
 		if err != nil {
 			continue
 		}
 		if found := strings.TrimSpace(string(raw)); mode == "" || mode == found {
-			return found, d
+			return found, d, file
 		}
 	}
 	if len(dirs) > 0 {
 		dir = dirs[0]
 	}
-	return mode, dir
+	return mode, dir, ""
 }

@@ -46,6 +46,11 @@ func TestHealthReport(t *testing.T) {
 				`{"name":"server","phase":"ready","healthy":true,"reason":""}]}`,
 			"unhealthy: server degraded: a b [31m" + strings.Repeat("x", maxSaid-8) + "\nhealthy: server ready\n",
 		},
+		{
+			"who answers as ak-init is no more believed than a file", []health.Answer{{Service: "ser\x1bver", Phase: "rea\x1bdy"}}, 1,
+			`{"healthy":false,"question":"live","phase":"rea dy","services":[{"name":"ser ver","phase":"rea dy","healthy":false,"reason":""}]}`,
+			"unhealthy: ser ver rea dy\n",
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			for output, want := range map[string][2]string{"json": {tt.json + "\n", ""}, "text": {"", tt.text}} {
@@ -77,6 +82,9 @@ func TestJSONIsShortForOutputJSON(t *testing.T) {
 	}
 	if _, err := parse([]string{"status", "--json", "--output", "text"}, nil); err == nil {
 		t.Error("--json --output text is taken")
+	}
+	if _, err := parse([]string{"status", "--output", "yaml", "--json"}, nil); err == nil || len(asRefusal(err).faults) != 1 {
+		t.Errorf("one mistake is said as: %v", err)
 	}
 }
 
@@ -307,22 +315,35 @@ func fullBacklog(t *testing.T) string {
 		t.Fatal(err)
 	}
 	address := fmt.Sprintf("127.0.0.1:%d", at.(*syscall.SockaddrInet4).Port)
+	fill(t, address)
+	return address
+}
+
+// fill connects until nobody is let in any more.
+func fill(t *testing.T, address string) {
+	t.Helper()
 	for {
 		conn, err := net.DialTimeout("tcp", address, 200*time.Millisecond)
 		if err != nil {
-			return address
+			return
 		}
 		t.Cleanup(func() { _ = conn.Close() })
 	}
 }
 
-func TestAGarbledModeFileIsOneLine(t *testing.T) {
+// A file that is there is named by what it holds, also where that is another verb of authentik's.
+func TestAModeFileThatNamesNoServiceIsOneLine(t *testing.T) {
 	t.Parallel()
 	s := newDirectScene(t)
-	for _, content := range []string{"", "\n", "ser\nver\n", "\x1b[2J\x00", strings.Repeat("x", 1<<16), "healthy: server\nhealthy: server"} {
+	for content, held := range map[string]string{
+		"": `""`, "\n": `""`, "ser\nver\n": `"ser\nver"`, "\x1b[2J\x00": `"\x1b[2J\x00"`, strings.Repeat("x", 1<<16): `"` + strings.Repeat("x", 40) + `"`,
+		"healthy: server\nhealthy: server": `"healthy: server\nhealthy: server"`, "bash": `"bash"`, "manage\n": `"manage"`, "allinone": `"allinone"`,
+	} {
 		s.must(os.WriteFile(s.tmpdir+"/authentik-mode", []byte(content), 0o644))
-		s.asksOnce(1, "unhealthy: ")
+		s.asksOnce(1, "unhealthy: authentik unknown: no ak-init, and "+s.tmpdir+"/authentik-mode holds "+held+", which is neither server nor worker\n")
 	}
+	s.must(os.Remove(s.tmpdir + "/authentik-mode"))
+	s.asksOnce(1, "unhealthy: authentik not running: no ak-init and no authentik-mode in "+s.tmpdir)
 }
 
 func TestWithoutAkInitAWorkerIsAskedByItsFileAndItsPort(t *testing.T) {

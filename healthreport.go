@@ -54,11 +54,12 @@ func reportHealth(o options, answers []health.Answer, stdout, stderr io.Writer) 
 func reportOf(q health.Question, answers []health.Answer) healthReport {
 	r := healthReport{Healthy: true, Question: q, Phase: health.Serving, Services: []serviceHealth{}}
 	for _, a := range answers {
-		r.Healthy = r.Healthy && a.Healthy
+		s := serviceHealth{Name: clean(a.Service), Phase: health.Phase(clean(string(a.Phase))), Healthy: a.Healthy, Reason: clean(a.Reason)}
+		r.Healthy = r.Healthy && s.Healthy
 		if r.Phase == health.Serving {
-			r.Phase = a.Phase
+			r.Phase = s.Phase
 		}
-		r.Services = append(r.Services, serviceHealth{Name: clean(a.Service), Phase: a.Phase, Healthy: a.Healthy, Reason: clean(a.Reason)})
+		r.Services = append(r.Services, s)
 	}
 	return r
 }

@@ -8,7 +8,6 @@ import (
 	"os"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -19,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ak-init/health"
+	"ak-init/prepare"
 )
 
 // addHTTP puts ak-init-http beside ak-init and has it listen.
@@ -67,13 +67,15 @@ func (r *running) companion() int {
 	if len(lines) == 0 {
 		r.t.Fatal("it was not started")
 	}
-	_, rest, _ := strings.Cut(lines[len(lines)-1], `"child":`)
-	number, _, _ := strings.Cut(rest, ",")
-	pid, err := strconv.Atoi(number)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	return pid
+	return childIn(r.t, lines[len(lines)-1])
+}
+
+// childIn is the pid that a line is about.
+func childIn(t *testing.T, line string) int {
+	t.Helper()
+	_, rest, _ := strings.Cut(line, `"child":`)
+	text, _, _ := strings.Cut(rest, ",")
+	return number(t, text)
 }
 
 func TestHTTPAnswersFromStartToStop(t *testing.T) {
@@ -343,6 +345,35 @@ func TestHTTPForAProgramOfOnesOwn(t *testing.T) {
 	}
 }
 
+// What a program of the user's own is called says nothing about what it is.
+func TestRunTakesNothingFromAName(t *testing.T) {
+	t.Parallel()
+	for file, name := range map[string]string{
+		"migrate": "migrate", "wait-for-database": "wait-for-database", httpName: httpName, "my own\nprogram:\xff": "my_own_program:_",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newScene(t)
+			s.addHTTP()
+			program := s.dir + "/own/" + file
+			s.must(os.Mkdir(s.dir+"/own", 0o755), os.WriteFile(program, []byte("#!/bin/sh\nexec sleep 1000\n"), 0o755))
+			r := s.start("run", "--", program)
+			s.awaitPage("/readyz?verbose", 200, "[+]"+name+" ok\n")
+			if code, said := s.health("run", "--ready"); code != 0 {
+				t.Errorf("not ready: %s", said)
+			}
+			companions := func() []string { return r.lines("child started", s.dir+"/"+httpName) }
+			s.must(syscall.Kill(childIn(t, companions()[0]), syscall.SIGKILL))
+			s.await("another", func() bool { return len(companions()) == 2 })
+			s.awaitPage("/metrics", 200, `ak_init_restarts_total{service="`+name+`"} 0`+"\n")
+			r.signal(syscall.SIGTERM)
+			if code := r.exitCode(); code != 143 || len(r.lines("a migration was interrupted")) > 0 {
+				t.Errorf("exit code %d", code)
+			}
+		})
+	}
+}
+
 func TestHTTPIsRefusedWhereItCannotBe(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
@@ -360,12 +391,29 @@ func TestHTTPIsRefusedWhereItCannotBe(t *testing.T) {
 	free := freeAddress(t, s.dir+"health")
 	refusal(exitConfig, "no ak-init-http stands beside ak-init; put it there, as into an image by COPY, or unset --health-listen", "server", "--health-listen", free)
 	refusal(exitConfig, "no ak-init-http stands beside ak-init", "run", "--health-listen", free, "--", "true")
+	built, err := akInitHTTP()
+	s.must(err)
+	elf, err := os.ReadFile(built)
+	s.must(err)
+	elf[18] ^= 0xff // its machine (elf(5), e_machine)
+	for _, foreign := range [][]byte{nil, []byte("not found\n"), elf} {
+		s.must(os.WriteFile(s.dir+"/"+httpName, foreign, 0o755))
+		refusal(exitConfig, httpName+" is no program for this machine", "server", "--health-listen", free)
+	}
 	s.addProgram(akInitHTTP)
 	refusal(exitConfig, address+" is in use; give --health-listen another port", "server", "--health-listen", free+","+address)
 	refusal(exitConfig, address+" is in use", "run", "--health-listen", address, "--", "true")
 	refusal(exitConfig, s.address+" is server's own: its listen.http is "+s.address, "server", "--health-listen", s.address)
 	refusal(exitConfig, ":9443 is server's own: its listen.https is 0.0.0.0:9443", "server", "--health-listen", ":9443")
+	own, port, err := net.SplitHostPort(s.address)
+	s.must(err)
+	refusal(exitConfig, s.address+" is server's own: its listen.http is "+s.address, "server", "--health-listen", "[::ffff:"+own+"]:0"+port)
+	refusal(exitConfig, "127.0.0.1:9999 and 127.0.0.1:9999, both of --health-listen, are one address", "server", "--health-listen", "127.0.0.1:9999,localhost:09999")
+	if prepare.HasIPv6() {
+		refusal(exitConfig, "[fe80::1]:9999 is no address without its interface", "server", "--health-listen", "[fe80::1]:9999")
+	}
 	refusal(exitUsage, `"9999" is not HOST:PORT, such as :9999`, "server", "--health-listen", "9999")
+	refusal(exitCannotWrite, s.dir+"/none does not exist; make it or set another TMPDIR", "run", "--tmpdir", s.dir+"/none", "--health-listen", free, "--", "true")
 	refusal(exitUsage, "--health-listen is for server, worker, all, run and check, not for migrate", "migrate", "--health-listen", free)
 	for _, role := range []string{"server", "worker", "python"} {
 		if len(s.starts(role)) > 0 {
@@ -383,6 +431,14 @@ func TestMeetingAddresses(t *testing.T) {
 		{"127.0.0.1:9999", "[::1]:9999"}:   false,
 		{"127.0.0.1:1", "127.0.0.1:2"}:     false,
 		{":9999", "9999"}:                  false,
+		// However they are written.
+		{"127.0.0.1:9940", "localhost:9940"}:          true,
+		{"127.0.0.1:9940", "127.0.0.1:09940"}:         true,
+		{"[::1]:9940", "[0:0::1]:9940"}:               true,
+		{"127.0.0.1:9940", "[::ffff:127.0.0.1]:9940"}: true,
+		{"[0::0]:80", "127.0.0.1:http"}:               true,
+		{":9940", "a-name-of-a-host:9940"}:            true,
+		{"127.0.0.1:9940", "a-name-of-a-host:9940"}:   false,
 	} {
 		if got := [2]bool{meet(pair[0], pair[1]), meet(pair[1], pair[0])}; got != [2]bool{want, want} {
 			t.Errorf("%v: %v, want %t", pair, got, want)
@@ -395,7 +451,14 @@ func TestHealthListen(t *testing.T) {
 	if diff := cmp.Diff([]string{":1", "127.0.0.1:2", "[::1]:65535"}, o.healthListen); diff != "" || err != nil {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
-	for _, bad := range []string{"", "9999", ":0", ":65536", ":http", "::1:9999", ":1,", "host"} {
+	o, err = parse([]string{"server", "--health-listen", ":09999,localhost:9998,[0:0::1]:9997,[::ffff:127.0.0.1]:9996,[fe80::1%lo]:9995"}, nil)
+	if diff := cmp.Diff([]string{":9999", "127.0.0.1:9998", "[::1]:9997", "127.0.0.1:9996", "[fe80::1%lo]:9995"}, o.healthListen); diff != "" || err != nil {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	for _, bad := range []string{
+		"", "9999", ":0", ":65536", ":http", "::1:9999", ":1,", "host", ":-1", ":+1",
+		"noname.invalid:9999", "256.1.1.1:9999", "*:9999", " :9999", "-1:9999", "a\nb:99",
+	} {
 		if _, err := parse([]string{"server", "--health-listen=" + bad}, nil); codeOf(err) != exitUsage {
 			t.Errorf("%q is taken: %v", bad, err)
 		}

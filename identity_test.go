@@ -15,9 +15,7 @@ import (
 func asRoot(t *testing.T) *scene {
 	t.Helper()
 	t.Parallel()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root to give it up")
-	}
+	need(t, "root", os.Geteuid() == 0, "needs root to give it up")
 	return newScene(t)
 }
 
@@ -64,6 +62,25 @@ func TestWhoWasRootKeepsNothingOfIt(t *testing.T) {
 		t.Errorf("its groups are %s: root's own has to go, and the runtime's to stay", groups)
 	}
 	r.stop()
+}
+
+// Docker and Kubernetes leave root CAP_DAC_OVERRIDE, and take CAP_SYS_PTRACE: the descriptors of
+// a child of another uid can be counted and not read.
+func TestRootThatMayNotTraceBelievesItsChild(t *testing.T) {
+	for _, service := range []string{"server", "worker"} {
+		t.Run(service, func(t *testing.T) {
+			s := asRoot(t)
+			s.giveAll(4711, 4712)
+			s.wrap = []string{"setpriv", "--bounding-set", "-sys_ptrace", "--inh-caps", "-sys_ptrace"}
+			s.env = append(s.env, "AK_INIT_LIVE_THRESHOLD=1s")
+			r := s.start(service, "--user", "4711:4712")
+			s.awaitHealth(0, "--ready")
+			if code, said := s.health("--live"); code != 0 {
+				t.Errorf("not live: %s", said)
+			}
+			r.stop()
+		})
+	}
 }
 
 func TestPUIDAndPGID(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -201,8 +202,8 @@ func (p *pod) apply() {
 	for _, key := range []string{"startupProbe", "livenessProbe", "readinessProbe"} {
 		if probe, ok := p.container[key].(map[string]any); ok {
 			probe["periodSeconds"] = 1
-			if probe["exec"] != nil {
-				probe["timeoutSeconds"] = 5 // a busy machine takes long to enter a container
+			if probe["exec"] != nil || p.healthAddress != "" {
+				probe["timeoutSeconds"] = 5 // a busy machine takes long to enter a container, or to answer
 			}
 		}
 	}
@@ -268,30 +269,49 @@ func (p *pod) untouched() {
 	}
 }
 
-// restarted waits for the first restart, wants this end before it, and says when that was.
-func (p *pod) restarted(code int, reason string) time.Time {
+// awaitRestart waits for the first restart, and gives the end before it.
+func (p *pod) awaitRestart() *kubelet.Terminated {
 	p.t.Helper()
 	var c kubelet.Container
 	p.node.Await("a restart of "+p.name, func() bool { c = p.now(); return c.RestartCount > 0 })
-	last := c.LastState.Terminated
-	if c.RestartCount != 1 || last == nil || last.ExitCode != code || last.Reason != reason {
-		p.t.Fatalf("%s: %d restarts, %+v; want one, behind %d, %s", p.name, c.RestartCount, last, code, reason)
+	if c.RestartCount != 1 || c.LastState.Terminated == nil {
+		p.t.Fatalf("%s: %d restarts, %+v; want one", p.name, c.RestartCount, c.LastState)
+	}
+	return c.LastState.Terminated
+}
+
+// restarted waits for the first restart, wants this end before it, and says when that was.
+func (p *pod) restarted(code int, reason string) time.Time {
+	p.t.Helper()
+	last := p.awaitRestart()
+	if last.ExitCode != code || last.Reason != reason {
+		p.t.Fatalf("%s: %+v; want %d, %s", p.name, last, code, reason)
 	}
 	return last.FinishedAt
 }
 
-// server is the host's pid of authentik's server in the pod.
-func (p *pod) server() int {
+// service is the host's pid of the pod's service: the one that this program was started for,
+// and that no other of its kind has started.
+func (p *pod) service(program string) int {
 	p.t.Helper()
-	for _, pid := range p.node.Pids(p.now().ID()) {
-		raw, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	is := func(pid string) bool {
+		raw, _ := os.ReadFile("/proc/" + pid + "/cmdline")
 		name, _, _ := strings.Cut(string(raw), "\x00")
-		if filepath.Base(name) == "authentik" {
+		return filepath.Base(name) == program
+	}
+	for _, pid := range p.node.Pids(p.now().ID()) {
+		if is(strconv.Itoa(pid)) && !is(procStatus(p.t, pid, "PPid")) {
 			return pid
 		}
 	}
-	p.t.Fatalf("no server runs in %s", p.name)
+	p.t.Fatalf("no %s runs in %s", program, p.name)
 	return 0
+}
+
+// server is authentik's.
+func (p *pod) server() int {
+	p.t.Helper()
+	return p.service("authentik")
 }
 
 func TestKubelet(t *testing.T) {
@@ -304,6 +324,7 @@ func TestKubelet(t *testing.T) {
 		"a migration is live for as long as it lasts":             kube.migration,
 		"an outage of the database restarts nobody":               kube.outage,
 		"a worker finishes its task":                              kube.worker,
+		"a hung worker is restarted":                              kube.hungWorker,
 		"a killed server is restarted, and its code is known":     kube.killed,
 		"server and worker in one pod finish both":                kube.all,
 		"a server that neither answers nor ends is restarted":     kube.wedged,
@@ -491,22 +512,61 @@ func (k kube) outage(t *testing.T, _ *postgres.Server) {
 	}
 }
 
-// worker deletes a pod whose worker has a task at work.
+// workers are two pods with a worker, whom a kubelet asks by exec and over HTTP.
+func (k kube) workers(t *testing.T, name string, db *postgres.Server, env ...string) (exec, http *pod) {
+	t.Helper()
+	exec, http = k.pod(t, name+"-exec", db, "worker"), k.pod(t, name+"-http", db, "worker")
+	http.overHTTP()
+	for _, p := range []*pod{exec, http} {
+		p.spec["shareProcessNamespace"] = true // ak-init is not PID 1
+		p.env(env...)
+		p.startRedis()
+		p.apply()
+	}
+	exec.awaitReady(true)
+	http.awaitReady(true)
+	return exec, http
+}
+
+// worker deletes pods whose workers have a task at work.
 func (k kube) worker(t *testing.T, db *postgres.Server) {
 	t.Helper()
-	p := k.pod(t, "worker", db, "worker")
-	p.spec["shareProcessNamespace"] = true // ak-init is not PID 1
-	p.startRedis()
-	p.apply()
-	p.awaitReady(true)
-	awaitProbes(5, p)
-	p.untouched()
-	if log := p.node.Logs(p.name); strings.Contains(log, `"pid":1,`) {
-		t.Error("ak-init is PID 1")
+	exec, http := k.workers(t, "worker", db)
+	awaitProbes(5, exec, http)
+	for _, p := range []*pod{exec, http} {
+		p.untouched()
+		if log := p.node.Logs(p.name); strings.Contains(log, `"pid":1,`) {
+			t.Error("ak-init is PID 1")
+		}
+		p.enqueue("tea")
+		p.end(0)
+		p.finished("tea")
 	}
-	p.enqueue("tea")
-	p.end(0)
-	p.finished("tea")
+}
+
+// hungWorker stops dramatiq's main process in one pod, and in another the processes that it
+// has started, as a deadlock would. These hear that they are to end when the grace period is
+// nearly over, so which code that makes is left open.
+func (k kube) hungWorker(t *testing.T, db *postgres.Server) {
+	t.Helper()
+	exec, http := k.workers(t, "hung-worker", db, "AK_INIT_LIVE_THRESHOLD", threshold.String(), "AK_INIT_GRACE_PERIOD", "10s")
+	begin := time.Now()
+	exec.must(syscall.Kill(exec.service("python"), syscall.SIGSTOP))
+	for _, pid := range http.childrenOf(http.service("python")) {
+		http.must(syscall.Kill(pid, syscall.SIGSTOP))
+	}
+	for p, says := range map[*pod]string{
+		exec: "Liveness probe failed: unhealthy: worker degraded: its main process, ", http: "Liveness probe failed: HTTP probe failed with statuscode: 503",
+	} {
+		took := p.awaitRestart().FinishedAt.Sub(begin)
+		p.tells("Unhealthy", says)
+		p.tells("Killing", "failed liveness probe, will be restarted")
+		t.Logf("%s ended %s after its worker hung", p.name, took.Round(time.Second))
+		if took < threshold-5*time.Second {
+			t.Errorf("%s was ended after %s, while ak-init is live for %s", p.name, took, threshold)
+		}
+		p.awaitReady(true)
+	}
 }
 
 // all deletes a pod that has a task and a request.

@@ -84,6 +84,8 @@ type ledger struct {
 type account struct {
 	name    string
 	monitor *health.Monitor
+	// migrates: it is never ready, and at work from the first.
+	migrates bool
 
 	pid      int
 	since    time.Time
@@ -127,7 +129,7 @@ func (a *account) took() map[health.Question]float64 {
 func newLedger(p plan, c *course) *ledger {
 	l := &ledger{command: p.Command, begun: c.begun, course: c}
 	for _, s := range p.Services {
-		a := &account{name: s.Name, exits: map[exitWay]int{}}
+		a := &account{name: s.Name, migrates: s.migrates, exits: map[exitWay]int{}}
 		a.monitor = health.NewMonitor(s.Name, a.probes(s, p.liveThreshold), c.turned)
 		l.services = append(l.services, a)
 	}
@@ -148,6 +150,9 @@ func stepPhase(name string) health.Phase {
 
 // event takes note of what happens.
 func (l *ledger) event(e supervise.Event) {
+	if supervise.IsAside(e) {
+		return // by its name it may be a service's
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch e := e.(type) {
@@ -180,7 +185,7 @@ func (l *ledger) started(e supervise.Started) {
 	if a := l.account(e.Command.Name); a != nil {
 		a.pid, a.since = e.PID, time.Now()
 		a.starts++
-		if a.name == authentik.MigrateName { // it is never ready, and at work from the first
+		if a.migrates {
 			a.monitor.Before(health.Migrating)
 			return
 		}

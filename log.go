@@ -9,7 +9,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ak-init/authentik"
 	"ak-init/logs"
 	"ak-init/supervise"
 )
@@ -94,7 +93,7 @@ func (l *logger) exited(e supervise.Exited) {
 	switch {
 	case e.Code != 0 && !e.Asked:
 		l.Error("child exited", fields...)
-	case e.Code != 0 && e.Command.Name == authentik.MigrateName:
+	case e.Code != 0 && e.Command.Whole: // which migrations are alone
 		l.Warn("a migration was interrupted: the next start begins again where it stood", fields...)
 	default:
 		l.Info("child exited", fields...)

@@ -100,13 +100,26 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// layout image|nix DIR lays the stand-in out; of nix, $STORE and $SERVER are set.
+// layout image|rust|two|checkout|nix|nixpkgs DIR lays the stand-in out; of nix, $STORE and $SERVER
+// are set, of nixpkgs $SERVER. two are the programs of 2026.5.
 func layOut(ts *testscript.TestScript, _ bool, args []string) {
 	standin, err := standIn()
 	ts.Check(err)
 	dir := ts.MkAbs(args[1])
-	if args[0] == "image" {
+	switch args[0] {
+	case "image":
 		ts.Check(layout.Image(dir, standin))
+		return
+	case "rust", "two":
+		ts.Check(errors.Join(layout.Image(dir, standin), layout.Rust(dir, standin, args[0] == "two")))
+		return
+	case "checkout":
+		ts.Check(layout.Checkout(dir, standin))
+		return
+	case "nixpkgs":
+		bin, err := layout.Nixpkgs(dir, standin)
+		ts.Check(err)
+		ts.Setenv("SERVER", bin)
 		return
 	}
 	nix, err := layout.Nix(dir, standin)

@@ -98,7 +98,7 @@ func (p *plan) planDatabase(o options, f facts, verb authentik.Verb, own []varia
 			continue
 		}
 		child, err := p.step(step, f.find)
-		child.Environment, child.whole = own, !waits
+		child.Environment, child.migrates = own, !waits
 		p.Steps = append(p.Steps, child)
 		faults = append(faults, err)
 	}
@@ -106,10 +106,10 @@ func (p *plan) planDatabase(o options, f facts, verb authentik.Verb, own []varia
 }
 
 // needs tells whether one of authentik's own steps is due. Its migrations do not wait by
-// themselves, so its wait comes before them where it is not ours.
+// themselves, nor do some services, so its wait comes before them where it is not ours.
 func (p *plan) needs(waits bool, o options, verb authentik.Verb) bool {
 	if waits {
-		return p.Database.Left != "" && (verb.Migrates || migratesBefore(o, verb))
+		return p.Database.Left != "" && (verb.Migrates || verb.WaitFirst || migratesBefore(o, verb))
 	}
 	return migratesBefore(o, verb)
 }

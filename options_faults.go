@@ -17,6 +17,9 @@ import (
 
 // validate judges what was parsed, all of it at once.
 func (o *options) validate() error {
+	if o.output == "svg" && o.command != "status" && !strings.HasPrefix(o.given["output"], "--") {
+		o.output = "text" // a twin is meant for status, which alone is drawn
+	}
 	faults := append(o.commandFaults(), o.flagFaults()...)
 	if err := o.takeJSON(); err != nil {
 		faults = append(faults, err)
@@ -33,12 +36,17 @@ func (o *options) takeJSON() error {
 	switch {
 	case !o.json || chosen && !asked:
 		return nil
+	case !slices.Contains(outputs(), o.output): // which is said of it alone
+		return nil
 	case chosen && o.output != "json":
 		return fmt.Errorf("--json and --output %s are different", o.output)
 	}
 	o.output = "json"
 	return nil
 }
+
+// outputs are what --output knows.
+func outputs() []string { return []string{"text", "json", "svg"} }
 
 // commandFaults judges the words.
 func (o *options) commandFaults() []error {
@@ -156,7 +164,7 @@ func (o *options) flagFaults() (faults []error) {
 	}
 	oneOf("log-format", o.logFormat, "auto", "json", "console")
 	oneOf("log-level", o.logLevel, "debug", "info", "warning", "error")
-	oneOf("output", o.output, "text", "json", "svg")
+	oneOf("output", o.output, outputs()...)
 	oneOf("fix-ownership", o.fixOwnership, string(prepare.FixNever), string(prepare.FixWrong), string(prepare.FixAlways))
 	oneOf("restart", o.restart, string(supervise.Never), string(supervise.OnFailure), string(supervise.Always))
 	oneOf("migrate", o.migrate, migrateAuto, migrateBefore, migrateNever)

@@ -207,3 +207,26 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// A twin in a container's environment is read by every command there.
+func TestSVGByATwinIsForStatusAlone(t *testing.T) {
+	twin := []string{"AK_INIT_OUTPUT=svg"}
+	file := envFile(t, twin[0]+"\n")
+	for _, words := range [][]string{{"server"}, {"run", "true"}, {"healthcheck"}, {"check"}, {"version"}} {
+		byFile := append([]string{"--env-file", file}, words...)
+		for _, all := range [][2][]string{{words, twin}, {byFile, nil}} {
+			if o, err := parse(all[0], all[1]); o.output != "text" || err != nil {
+				t.Errorf("%q: %s, %v", all, o.output, err)
+			}
+		}
+	}
+	if o, err := parse([]string{"healthcheck", "--json"}, twin); o.output != "json" || err != nil {
+		t.Errorf("--json beside it: %s, %v", o.output, err)
+	}
+	if o, err := parse([]string{"status", "--timeline"}, twin); o.output != "svg" || err != nil {
+		t.Errorf("%s, %v", o.output, err)
+	}
+	if _, err := parse([]string{"server", "--output", "svg"}, nil); codeOf(err) != exitUsage {
+		t.Errorf("--output svg is taken: %v", err)
+	}
+}

@@ -3,6 +3,7 @@ package main
 import (
 	"net"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -24,11 +25,7 @@ func TestOutageOfTheDatabaseIsNoReasonToDie(t *testing.T) {
 			s.awaitHealth(0, "--ready")
 			s.must(database.Close())
 			s.awaitHealth(1, "--ready")
-			for begun := time.Now(); time.Since(begun) < 3*time.Second; { // longer than the threshold
-				if code, said := s.health("--live"); code != 0 {
-					t.Fatalf("not live: %s", said)
-				}
-			}
+			s.livesOn(3 * time.Second) // longer than the threshold
 			again, err := net.Listen("tcp", database.Addr().String())
 			s.must(err)
 			defer func() { _ = again.Close() }()
@@ -40,4 +37,52 @@ func TestOutageOfTheDatabaseIsNoReasonToDie(t *testing.T) {
 			s.nothingLeft()
 		})
 	}
+}
+
+// livesOn asks for so long, and wants to hear yes.
+func (s *scene) livesOn(d time.Duration) {
+	s.t.Helper()
+	for begun := time.Now(); time.Since(begun) < d; {
+		if code, said := s.health("--live"); code != 0 {
+			s.t.Fatalf("not live: %s", said)
+		}
+	}
+}
+
+// One that does not even refuse: Django waits for it, and answers nobody.
+func TestAMuteDatabaseIsNoReasonToDie(t *testing.T) {
+	t.Parallel()
+	s := newTruthScene(t)
+	database, err := net.Listen("tcp", freeAddress(t, s.dir+"database"))
+	s.must(err)
+	_, port, _ := net.SplitHostPort(database.Addr().String())
+	s.env = append(s.env, "REAL_DATABASE="+database.Addr().String(), "AUTHENTIK_POSTGRESQL__PORT="+port)
+	r := s.start("server")
+	s.awaitHealth(0, "--ready")
+	s.must(fall(t, database.(*net.TCPListener)))
+	s.await("the reason", func() bool {
+		code, said := s.health("--ready")
+		return code == 1 && strings.Contains(said, "; it waits for PostgreSQL at "+database.Addr().String()+", which does not answer")
+	})
+	s.livesOn(3 * time.Second) // longer than the threshold
+	r.signal(syscall.SIGTERM)
+	r.exitCode() // gunicorn may be killed: its threads wait, too
+	if said := r.logs.String(); strings.Contains(said, "service is not live") {
+		t.Errorf("it was called dead:\n%s", said)
+	}
+}
+
+// fall has a listener take no more connections: its queue is made short, and filled, and SYNs
+// are dropped then (man 2 listen).
+func fall(t *testing.T, l *net.TCPListener) error {
+	t.Helper()
+	conn, err := l.SyscallConn()
+	if err != nil {
+		return err
+	}
+	if err := conn.Control(func(fd uintptr) { err = syscall.Listen(int(fd), 0) }); err != nil {
+		return err
+	}
+	fill(t, l.Addr().String())
+	return err
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"maps"
 	"slices"
 	"syscall"
 	"time"
@@ -127,8 +128,8 @@ type process struct {
 	asSelf     bool
 	ownGroups  []int
 	foreground bool
-	// whole: all of the grace period is its own.
-	whole bool
+	// migrates: it brings the database up to date, so all of the grace period is its own.
+	migrates bool
 }
 
 // healthPlan is where a service answers, as authentik has it.
@@ -143,8 +144,10 @@ type healthPlan struct {
 	// where the answer at Addresses is no.
 	LiveSocket string `json:"live_socket,omitempty"`
 
-	liveAlone    bool
-	heartbeatAge time.Duration
+	liveAlone bool
+	// databasePorts are where PostgreSQL listens.
+	databasePorts []int
+	heartbeatAge  time.Duration
 }
 
 // isWorkers tells whether a service that answers no live question is its worker processes.
@@ -212,8 +215,21 @@ func makePlan(o options, f facts) (plan, error) {
 	return p, err
 }
 
+// drop keeps signals from being handed on, but for those of which the user has said what becomes.
+func (s *signalPlan) drop(signals []syscall.Signal) {
+	for _, sig := range signals {
+		if _, said := s.rewrite[sig]; said {
+			continue
+		}
+		if s.Rewrite == nil {
+			s.Rewrite, s.rewrite = map[string]string{}, map[syscall.Signal]syscall.Signal{}
+		}
+		s.Rewrite[signalName(sig)], s.rewrite[sig] = "", 0
+	}
+}
+
 func planSignals(o options) signalPlan {
-	s := signalPlan{Group: o.signalGroup, rewrite: o.rewrite}
+	s := signalPlan{Group: o.signalGroup, rewrite: maps.Clone(o.rewrite)}
 	for from, to := range o.rewrite {
 		if s.Rewrite == nil {
 			s.Rewrite = map[string]string{}

@@ -24,7 +24,7 @@ func onRelease(version string) facts {
 // sketch is what of a plan differs by release.
 func sketch(p plan) (lines []string) {
 	for _, s := range p.Steps {
-		lines = append(lines, fmt.Sprintf("step %s: %s, optional %t, whole %t", s.Name, strings.Join(s.Argv, " "), s.Optional, s.whole))
+		lines = append(lines, fmt.Sprintf("step %s: %s, optional %t, whole %t", s.Name, strings.Join(s.Argv, " "), s.Optional, s.migrates))
 	}
 	for _, s := range p.Services {
 		lines = append(lines, fmt.Sprintf("%s: %s", s.Name, strings.Join(s.Argv, " ")))

@@ -103,18 +103,6 @@ func (p podman) await(want string) {
 	(&scene{t: p.t}).await("the container's "+want, func() bool { _, status := p.check(); return status == want })
 }
 
-// server is the host's pid of authentik's server.
-func (p podman) server() int {
-	p.t.Helper()
-	for line := range strings.Lines(p.run("top", p.name, "hpid", "args")) {
-		if words := strings.Fields(line); len(words) > 1 && filepath.Base(words[1]) == "authentik" {
-			return number(p.t, words[0])
-		}
-	}
-	p.t.Fatal("no server runs")
-	return 0
-}
-
 func TestPodman(t *testing.T) {
 	p := newPodman(t)
 	for name, words := range map[string][]string{"as PID 1": nil, "behind podman's init": {"--init"}} {
@@ -140,25 +128,10 @@ func (p podman) healthTurns(words ...string) {
 	if code, status := p.check(); code != 1 || status != "starting" {
 		p.t.Errorf("in the start: %d, %s", code, status)
 	}
-	p.await("healthy")
+	c := container{t: p.t, run: p.run, name: p.name, top: []string{"hpid", "args"}, await: p.await}
+	c.await("healthy")
 	if said := p.run("exec", p.name, "/ak-init", "status"); strings.Contains(said, "pid 1,") == strings.Contains(strings.Join(words, " "), "--init") {
 		p.t.Errorf("status says\n%s", said)
 	}
-	server, hung := p.server(), time.Now()
-	if err := syscall.Kill(server, syscall.SIGSTOP); err != nil {
-		p.t.Fatal(err)
-	}
-	p.await("unhealthy")
-	if took := time.Since(hung); took < threshold-5*time.Second {
-		p.t.Errorf("unhealthy after %s, before the threshold of %s", took, threshold)
-	}
-	if err := syscall.Kill(server, syscall.SIGCONT); err != nil {
-		p.t.Fatal(err)
-	}
-	p.await("healthy")
-	p.t.Logf("unhealthy, and healthy again, %s after the hang", time.Since(hung).Round(time.Second))
-	p.run("stop", "-t", "20", p.name)
-	if code := p.run("inspect", "-f", "{{.State.ExitCode}}", p.name); code != "0" {
-		p.t.Errorf("exit code %s, want the server's 0", code)
-	}
+	c.healthTurns()
 }

@@ -7,6 +7,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"unicode"
 
 	"ak-init/authentik"
 	"ak-init/prepare"
@@ -77,7 +78,8 @@ func (p *plan) planAll(o options, f facts) error {
 		p.Services = append(p.Services, s)
 		faults = append(faults, err)
 	}
-	faults = append(faults, p.planDatabase(o, f, authentik.Verb{}, p.Services[0].Environment[:2]))
+	both := authentik.Verb{WaitFirst: f.release.Server.WaitFirst || f.release.Worker.WaitFirst}
+	faults = append(faults, p.planDatabase(o, f, both, p.Services[0].Environment[:2]))
 	for i, verb := range []authentik.Verb{f.release.Server, f.release.Worker} {
 		faults = append(faults, p.bootstrap(verb, p.Services[i].Environment, f.find))
 	}
@@ -99,10 +101,21 @@ func (p *plan) planProgram(o options, f facts) error {
 		p.TempDir = chosen
 		p.runIn(f.self.UID, o.command)
 	}
-	child, err := p.resolve(path.Base(o.args[0]), o.args, f.find)
+	child, err := p.resolve(oneWord(path.Base(o.args[0])), o.args, f.find)
 	child.foreground = true
 	p.Services = append(p.Services, servicePlan{process: child})
 	return err
+}
+
+// oneWord is a service's name as it goes over the socket and into logs, whatever the program
+// is called.
+func oneWord(name string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsSpace(r) || !unicode.IsPrint(r) {
+			return '_'
+		}
+		return r
+	}, strings.ToValidUTF8(name, "_"))
 }
 
 // runIn names the directory in which ak-init keeps its own files: one for each uid and
@@ -133,32 +146,47 @@ func (p *plan) service(verb authentik.Verb, args []string, tmpdir string, config
 	if !verb.Pauses {
 		child, err = p.resolve(verb.Name, verb.Argv(tmpdir, args), find)
 	}
-	child.Environment, child.foreground, child.whole = own, verb.Interactive, verb.Migrates
+	child.Environment, child.foreground, child.migrates = own, verb.Interactive, verb.Migrates
 	s := servicePlan{process: child, Drain: verb.Drain}
 	if verb.Interactive || verb.Migrates {
 		return s, err
 	}
-	s.ModeFile = path.Join(tmpdir, verb.ModeFile)
-	if verb.Listen != "" {
-		s.Health.Addresses = config.ProbeAddresses()
-	}
-	if verb.Heartbeat != "" {
-		s.Health.Heartbeat, s.Health.heartbeatAge = path.Join(tmpdir, verb.Heartbeat), verb.HeartbeatAge
+	if verb.ModeFile != "" {
+		s.ModeFile = path.Join(tmpdir, verb.ModeFile)
 	}
 	if verb.PIDFile != "" {
 		s.StalePIDFile = path.Join(tmpdir, verb.PIDFile)
-		s.Health.PIDFile = s.StalePIDFile
+	}
+	p.Signals.drop(verb.Messages)
+	s.Health = healthOf(verb, tmpdir, config)
+	return s, err
+}
+
+// healthOf is how a service answers.
+func healthOf(verb authentik.Verb, tmpdir string, config authentik.Config) healthPlan {
+	var h healthPlan
+	switch {
+	case verb.SocketAlone:
+		h.Addresses, config.WebPath = []string{path.Join(tmpdir, verb.HealthSocket)}, "/"
+	case verb.Listen != "":
+		h.Addresses = config.ProbeAddresses()
+	}
+	if verb.Heartbeat != "" {
+		h.Heartbeat, h.heartbeatAge = path.Join(tmpdir, verb.Heartbeat), verb.HeartbeatAge
+	}
+	if verb.PIDFile != "" {
+		h.PIDFile = path.Join(tmpdir, verb.PIDFile)
 	}
 	if verb.Live != "" {
-		s.Health.Live = config.ProbePath(verb.Live)
+		h.Live, h.databasePorts = config.ProbePath(verb.Live), config.DatabasePorts
 	}
 	if verb.LiveSocket != "" && !config.Debug {
-		s.Health.LiveSocket, s.Health.liveAlone = path.Join(tmpdir, verb.LiveSocket), verb.LiveAlone
+		h.LiveSocket, h.liveAlone = path.Join(tmpdir, verb.LiveSocket), verb.LiveAlone
 	}
 	if verb.Ready != "" {
-		s.Health.Ready = config.ProbePath(verb.Ready)
+		h.Ready = config.ProbePath(verb.Ready)
 	}
-	return s, err
+	return h
 }
 
 // bootstrap adds the step that applies the credentials of a first start, where there are
@@ -169,7 +197,7 @@ func (p *plan) bootstrap(verb authentik.Verb, own []variable, find finder) error
 		return nil
 	}
 	step, err := p.resolve("bootstrap", append([]string{b.Program}, b.Args...), find)
-	step.Optional, step.Environment, step.whole = !b.Needed, own, b.Migrates
+	step.Optional, step.Environment, step.migrates = !b.Needed, own, b.Migrates
 	p.Steps = append(p.Steps, step)
 	return err
 }
@@ -227,7 +255,7 @@ func (p *plan) command(c process) supervise.Command {
 			env[v.Name] = v.Value
 		}
 	}
-	command := supervise.Command{Name: c.Name, Path: c.Path, Argv: c.Argv, Dir: c.Dir, Foreground: c.foreground, Whole: c.whole}
+	command := supervise.Command{Name: c.Name, Path: c.Path, Argv: c.Argv, Dir: c.Dir, Foreground: c.foreground, Whole: c.migrates}
 	for _, name := range slices.SortedFunc(maps.Keys(env), authentik.LoadOrder) {
 		command.Env = append(command.Env, name+"="+env[name])
 	}

@@ -78,6 +78,9 @@ func showSurroundings(row rows, p plan) {
 	if p.Layout.Root != "" {
 		row("release", p.Release, "authentik "+p.Layout.Version)
 		row("layout", p.Layout.Kind+" in "+p.Layout.Root, "it holds "+strings.Join(p.Layout.Evidence, ", "))
+		if programs := p.Layout.Programs; programs.Row != "" && p.Layout.Unknown == "" {
+			row("programs", programs.Row, strings.Join(programs.Evidence, ", "))
+		}
 	}
 	row("run as", p.Identity.String(), "")
 	if p.TempDir.Path != "" {
@@ -149,8 +152,12 @@ func showService(row rows, s servicePlan) {
 	if s.Drain != "" {
 		row("stop", s.Drain+" finishes first", "")
 	}
-	if len(s.Health.Addresses) > 0 {
-		row("health", "http://"+s.Health.Addresses[0]+s.Health.Ready, "")
+	switch at := s.Health.Addresses; {
+	case len(at) == 0:
+	case path.IsAbs(at[0]):
+		row("health", "http://localhost"+s.Health.Ready, "at "+at[0])
+	default:
+		row("health", "http://"+at[0]+s.Health.Ready, "")
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -57,9 +58,10 @@ type facts struct {
 	find     finder
 	// databaseProgram is ak-init-database beside ak-init, empty where it is not.
 	databaseProgram string
-	// httpProgram is ak-init-http, if it is asked for, and healthListeners are where it is to
-	// listen.
+	// httpProgram is ak-init-http, if it is asked for, httpForeign says that it is none for this
+	// machine, and healthListeners are where it is to listen.
 	httpProgram     string
+	httpForeign     bool
 	healthListeners []listener
 	// view is how authentik's files are looked at.
 	view authentik.View
@@ -164,14 +166,18 @@ func (f *facts) surveyLayout(o options, reader *prepare.Reader) error {
 		Exists: reader.Exists, Read: reader.Read,
 		Head:  func(path string) ([]byte, error) { return reader.Head(path, authentik.HeadSize) },
 		Names: reader.Names, Readlink: reader.Readlink, Executable: reader.IsExecutable,
+		SameFile: reader.SameFile, Self: "/proc/self/exe",
 	}
-	layout, err := authentik.Find(f.view, roots)
+	env := maps.Clone(o.env)
+	env["PATH"] = cmp.Or(env["PATH"], defaultPath) // as the children will have it
+	layout, err := authentik.Find(f.view, roots, env)
 	if err != nil {
 		err = fmt.Errorf("%w; give the root that holds it by --root", err)
 		return failed("layout", exitConfig, append(reader.Faults(), err)...)
 	}
 	f.layout = layout
-	f.release, f.releaseKnown = authentik.ReleaseOf(layout.Version)
+	release, known := authentik.ReleaseOf(layout.Version)
+	f.release, f.releaseKnown = layout.Adapt(release), known
 	return nil
 }
 

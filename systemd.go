@@ -1,10 +1,13 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"slices"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"ak-init/health"
 	"ak-init/logs"
@@ -16,6 +19,8 @@ import (
 // goroutine of its own: nobody waits for a manager that is busy. A nil one tells nobody.
 type manager struct {
 	messages chan []string
+	// tell sends one message.
+	tell func(lines ...string) error
 	// over is closed when there are no more, sent when all of them have been sent.
 	over, sent chan struct{}
 	// interval is half the time within which it wants to hear that we are live, 0 for never.
@@ -24,6 +29,9 @@ type manager struct {
 	mu sync.Mutex
 	// last is the state that it was told last.
 	last string
+	// ready and alive are owed: they go out with the next message, and ready with each until one
+	// has been taken, since a service that has not said so is ended after a while.
+	ready, alive bool
 }
 
 // unsent is how many messages wait for a busy manager; what is more is dropped.
@@ -37,33 +45,80 @@ func newManager(o options, log *logger) *manager {
 		return nil
 	}
 	m := &manager{messages: make(chan []string, unsent), over: make(chan struct{}), sent: make(chan struct{})}
+	m.tell = func(lines ...string) error { return notify.Send(socket, lines...) }
 	within, err := notify.Interval(o.env[notify.IntervalVariable], o.env[notify.WatchedVariable], os.Getpid())
 	if err != nil {
 		log.Warn("the service manager's watchdog is left alone", logs.Str("error", err.Error()))
 	}
 	m.interval = within / 2 // as sd_watchdog_enabled(3) wants it
-	go m.send(socket, log)  // ends by close
+	go m.send(log)          // ends by close
 	m.state(string(health.Preparing), 3*stillEvery)
 	return m
 }
 
 // send sends what is said. What cannot be sent is worth one warning.
-func (m *manager) send(socket string, log *logger) {
+func (m *manager) send(log *logger) {
 	defer close(m.sent)
 	warned := false
 	for {
 		select {
 		case lines := <-m.messages:
-			if err := notify.Send(socket, lines...); err != nil && !warned {
+			if err := m.pass(lines); err != nil && !warned {
 				warned = true
 				log.Warn("the service manager cannot be told how it goes", logs.Str("error", err.Error()))
 			}
 		case <-m.over:
 			for len(m.messages) > 0 {
-				_ = notify.Send(socket, <-m.messages...) // the log may be closed by now
+				_ = m.pass(<-m.messages) // the log may be closed by now
 			}
 			return
 		}
+	}
+}
+
+// pass sends a message, and what is owed with it.
+func (m *manager) pass(lines []string) error {
+	m.mu.Lock()
+	ready := m.ready
+	if ready {
+		lines = append(lines, notify.Ready)
+	}
+	if m.alive {
+		lines = append(lines, notify.Alive)
+	}
+	m.alive = false
+	m.mu.Unlock()
+	if len(lines) == 0 {
+		return nil
+	}
+	err := m.tell(lines...)
+	switch {
+	case !ready:
+	case err == nil:
+		m.mu.Lock()
+		m.ready = false
+		m.mu.Unlock()
+	case errors.Is(err, unix.EAGAIN) && len(m.messages) == 0:
+		m.say() // its queue was full for long, and nothing else will be said
+	}
+	return err
+}
+
+// owe has something said soon, and once, however often it is owed until then.
+func (m *manager) owe(what *bool) {
+	m.mu.Lock()
+	waits := *what
+	*what = true
+	m.mu.Unlock()
+	if !waits {
+		m.say() // there is something to send
+	}
+}
+
+// sayReady says that all services have been ready.
+func (m *manager) sayReady() {
+	if m != nil {
+		m.owe(&m.ready)
 	}
 }
 
@@ -108,7 +163,7 @@ func (m *manager) watchdog(ask func(health.Question) []health.Answer, stop <-cha
 	defer tick.Stop()
 	for {
 		if live(ask(health.Live)) {
-			m.say(notify.Alive)
+			m.owe(&m.alive)
 		}
 		select {
 		case <-tick.C:

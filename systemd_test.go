@@ -156,6 +156,33 @@ func TestServiceManagerIsNotToldThatAnEndIsWell(t *testing.T) {
 	}
 }
 
+// A stop that interrupts a step is one stop, though the step's end and a sweep follow.
+func TestServiceManagerIsToldOnceOfAStopInAStep(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.addHTTP() // is swept
+	m := s.serviceManager(s.dir + "/notify")
+	s.env = append(s.env, "NOTIFY_SOCKET="+s.dir+"/notify", "STANDIN_MIGRATE_DELAY=1h")
+	r := s.start("server", "--migrate", "before")
+	m.main = r.Process.Pid
+	m.await("STATUS=migrating")
+	r.signal(syscall.SIGTERM)
+	r.exitCode()
+	for m.next(time.Millisecond) != nil { // what was sent before the end
+	}
+	count := func(line string) (n int) {
+		for _, heard := range m.heard {
+			if heard == line {
+				n++
+			}
+		}
+		return n
+	}
+	if count(notify.Stopping) != 1 || count("STATUS=stopping") != 1 || m.has("STATUS=ready") {
+		t.Errorf("heard %q", m.heard)
+	}
+}
+
 func TestAnotherProcessesWatchdogIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"ak-init/authentik"
 	"ak-init/health"
 	"ak-init/supervise"
 )
@@ -99,26 +98,26 @@ func (t *timeline) because(service, reason string) {
 
 // event takes note of what happens. phases are what each service is in while it runs.
 func (t *timeline) event(e supervise.Event, phases map[string]string, now time.Time) {
+	if supervise.IsAside(e) {
+		return
+	}
 	switch e := e.(type) {
 	case supervise.Started:
-		phase, known := phases[e.Command.Name]
-		switch {
-		case e.Step:
+		if e.Step {
 			t.turn("", spanOfStep(e.Command.Name), now)
-		case known: // else it runs aside
+		} else {
 			t.turn("", "", now)
-			t.turn(e.Command.Name, phase, now)
+			t.turn(e.Command.Name, phases[e.Command.Name], now)
 		}
 	case supervise.Exited:
-		if e.Step {
-			t.turn("", "", now)
-		} else if _, known := phases[e.Command.Name]; known {
+		switch {
+		case !e.Step:
 			t.turn(e.Command.Name, phaseEnded, now)
+		case !t.stopping(): // else the stop goes on
+			t.turn("", "", now)
 		}
 	case supervise.RestartScheduled:
-		if _, known := phases[e.Command.Name]; known { // else it is the companion's
-			t.turn(e.Command.Name, string(health.Resting), now)
-		}
+		t.turn(e.Command.Name, string(health.Resting), now)
 	case supervise.StopBegun:
 		for name := range phases {
 			t.turn(name, string(health.Stopping), now)
@@ -165,7 +164,7 @@ func phasesOf(p plan) map[string]string {
 		switch {
 		case s.Health.Ready != "" || s.Health.isWorkers():
 			phases[s.Name] = string(health.Starting)
-		case s.Name == authentik.MigrateName:
+		case s.migrates:
 			phases[s.Name] = string(health.Migrating)
 		default:
 			phases[s.Name] = phaseRunning
@@ -174,15 +173,17 @@ func phasesOf(p plan) map[string]string {
 	return phases
 }
 
-// snapshot gives the spans as they are now, for others.
+// snapshot gives the spans as they are now, for others. All times are by the clock as it is
+// now: one that was set right meanwhile moves nothing against the rest.
 func (t *timeline) snapshot(now time.Time) []span {
 	all := slices.Clone(t.spans)
+	byClock := func(at time.Time) time.Time { return now.Add(at.Sub(now)).UTC().Truncate(time.Millisecond) }
 	for i := range all {
 		s := &all[i]
 		s.Seconds = seconds(cmp.Or(s.End, now).Sub(s.Begin))
-		s.Begin = s.Begin.UTC().Truncate(time.Millisecond)
+		s.Begin = byClock(s.Begin)
 		if !s.End.IsZero() {
-			s.End = s.End.UTC().Truncate(time.Millisecond)
+			s.End = byClock(s.End)
 		}
 	}
 	return all

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"ak-init/health"
@@ -23,36 +22,38 @@ func (s servicePlan) probes() health.Probes {
 		}
 	}
 	family := &health.Family{Backend: s.Drain, Workers: h.isWorkers()}
-	look := func(pid int) []health.Process {
-		var all []health.Process
-		for _, m := range supervise.FamilyOf(pid, s.Drain) {
-			all = append(all, health.Process(m))
-		}
-		return all
-	}
+	look := func(pid int) []health.Process { return familyOf(pid, s.Drain) }
 	probes := health.Probes{Live: liveProbe(h), Ready: readyProbe(h)}
 	switch {
 	case h.Live != "": // it has to answer at its port from the first
-		probes.Watch = func(pid int) error {
+		probes.Watch = func(pid int) health.Look {
 			all := look(pid)
-			return cmp.Or(family.Saw(time.Now(), all), ports.Saw(all))
+			return health.Look{Ill: cmp.Or(family.Saw(time.Now(), all), ports.Saw(all))}
+		}
+		probes.Cause = func(pid int) error {
+			peer := health.WaitsFor(look(pid), h.databasePorts)
+			if peer == "" {
+				return nil
+			}
+			return fmt.Errorf("it waits for PostgreSQL at %s, which does not answer", peer)
 		}
 	case h.isWorkers():
 		// It works without its health port, which comes late, and is only not ready; so it is
 		// without a heartbeat, which stops where its broker is gone.
-		var last atomic.Pointer[[]health.Process]
-		probes.Watch = func(pid int) error {
+		probes.Watch = func(pid int) health.Look {
 			all := look(pid)
-			last.Store(&all)
-			return family.Saw(time.Now(), all)
-		}
-		ready := probes.Ready
-		probes.Ready = func() error { // asked behind Watch
-			all := *last.Load()
-			return cmp.Or(ready(), h.ownHeartbeat(all), ports.Saw(all))
+			return health.Look{Ill: family.Saw(time.Now(), all), Unready: cmp.Or(h.ownHeartbeat(all), ports.Saw(all))}
 		}
 	}
 	return probes
+}
+
+// familyOf gives a service's family.
+func familyOf(pid int, drain string) (all []health.Process) {
+	for _, m := range supervise.FamilyOf(pid, drain) {
+		all = append(all, health.Process(m))
+	}
+	return all
 }
 
 // ownHeartbeat tells whether the heartbeat is this process': an earlier one may have left the

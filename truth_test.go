@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"ak-init/health"
 	"ak-init/supervise"
@@ -234,6 +235,33 @@ func TestTruthWorkerWithoutItsHealthPort(t *testing.T) {
 	})
 	if code, said := s.health("--live"); code != 0 {
 		t.Errorf("not live: %s", said)
+	}
+	r.stop()
+	s.nothingLeft()
+}
+
+// A HUP has dramatiq end its workers and forks and execute itself anew, under its old pid: that
+// it has none while it boots is no loss, and the forks that it never reaps are not missed.
+func TestTruthWorkerThatExecutesItselfAnew(t *testing.T) {
+	t.Parallel()
+	s := newTruthScene(t)
+	r := s.start("worker")
+	s.awaitHealth(0, "--ready")
+	pid := s.mainOf()
+	family := &health.Family{Workers: true}
+	// saw looks on a clock of its own.
+	saw := func(later time.Duration) error { return family.Saw(time.Now().Add(later), familyOf(pid, "")) }
+	hasBooted := func() bool { all := familyOf(pid, ""); return len(all) > 0 && all[0].CatchesTERM }
+	s.await("the end of its start", hasBooted)
+	s.must(saw(0))
+	before := s.childrenOf(pid)
+	s.kill(pid, syscall.SIGHUP)
+	s.await("its new start", func() bool { return !hasBooted() })
+	s.await("the end of that", func() bool { s.must(saw(0)); return hasBooted() })
+	s.awaitHealth(0, "--ready")
+	s.must(saw(0), saw(time.Hour))
+	if after := s.childrenOf(pid); !slices.ContainsFunc(before, func(p int) bool { return slices.Contains(after, p) }) {
+		t.Error("nobody of before is left to be reaped: the test shows nothing of zombies")
 	}
 	r.stop()
 	s.nothingLeft()

@@ -21,6 +21,8 @@ type Config struct {
 	WebPath string
 	// DataDirs are directories for uploads, as far as they are kept in files.
 	DataDirs []DataDir
+	// DatabasePorts are where PostgreSQL and its replicas listen.
+	DatabasePorts []int
 	// Debug: the Go server starts ./manage.py dev_server in gunicorn's place, which binds no
 	// socket in TMPDIR (internal/gounicorn/gounicorn.go).
 	Debug bool
@@ -51,6 +53,7 @@ func (r Release) Config(s Settings, verb Verb, root string) Config {
 		WebPath:       cmp.Or(s.Text("web.path"), "/"),
 		DataDirs:      r.Uploads.dirs(s, root),
 		Debug:         s.True("debug"),
+		DatabasePorts: s.databasePorts(),
 	}
 }
 

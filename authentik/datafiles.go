@@ -19,9 +19,10 @@ type DataFile struct {
 	// Needed: a service does not start, or harms the database, without it. Otherwise
 	// something in it does not work.
 	Needed bool
-	// Layout is the one kind of layout that has it below its root, empty for all: Nix
-	// packages patch the paths of web/ to another store path.
-	Layout string
+	// Patched: Nix packages patch its path to another store path.
+	Patched bool
+	// Build is what makes it in a source tree, empty for what lies there.
+	Build string
 }
 
 // dataFiles are those of 2026.2.2, by a search for BASE_DIR, __file__ and relative names.
@@ -62,11 +63,11 @@ func dataFiles() []DataFile {
 		},
 		{
 			// Also the logo in e-mails (authentik/stages/email/utils.py).
-			Path: "web/dist", Reader: "internal/web/static.go", Layout: "image",
+			Path: "web/dist", Reader: "internal/web/static.go", Patched: true, Build: "make web-build", // Makefile
 			Without: "the web interface is empty and e-mails are not sent",
 		},
 		{
-			Path: "locale", Reader: "authentik/root/settings.py", Layout: "image",
+			Path: "locale", Reader: "authentik/root/settings.py", Patched: true,
 			Without: "everything is in English",
 		},
 	}
@@ -80,6 +81,8 @@ type DataError struct {
 	Elsewhere string
 	// Link is the highest missing name below the root, which a link could stand for.
 	Link string
+	// built: there is a source tree.
+	built bool
 }
 
 func (e *DataError) Error() string { return e.What() + "; " + e.Remedy() }
@@ -91,6 +94,9 @@ func (e *DataError) What() string {
 
 // Remedy is what to do about it.
 func (e *DataError) Remedy() string {
+	if e.built && e.Build != "" {
+		return fmt.Sprintf("run %q in %s", e.Build, e.Root)
+	}
 	if e.Elsewhere != "" {
 		return fmt.Sprintf("the build of this image should link %s to %s", e.Link, e.Elsewhere)
 	}
@@ -102,14 +108,16 @@ func (e *DataError) Remedy() string {
 func (r Release) MissingData(view View, l Layout) []*DataError {
 	var missing []*DataError
 	for _, f := range r.DataFiles {
-		if f.Layout != "" && f.Layout != l.Kind || view.Exists(path.Join(l.Root, f.Path)) {
+		if f.Patched && strings.HasPrefix(l.Kind, "nix") || view.Exists(path.Join(l.Root, f.Path)) {
 			continue
 		}
 		// One line for a directory, not one more for each file in it.
 		if slices.ContainsFunc(missing, func(e *DataError) bool { return within(path.Join(l.Root, f.Path), e.Link) }) {
 			continue
 		}
-		missing = append(missing, missingData(view, l.Root, f))
+		e := missingData(view, l.Root, f)
+		e.built = l.Kind == "checkout" || l.Kind == "venv"
+		missing = append(missing, e)
 	}
 	return missing
 }

@@ -18,7 +18,7 @@ func nixRoot(t *testing.T) (root, site string) {
 	site = root + "/lib/python3.14/site-packages"
 	for _, f := range dataFiles() {
 		switch {
-		case f.Layout != "":
+		case f.Patched:
 		case path.Ext(f.Path) == "" && !strings.HasSuffix(f.Path, "dictionary"):
 			write(t, path.Join(site, f.Path, "x.py"), "")
 		default:
@@ -67,9 +67,15 @@ func TestMissingData(t *testing.T) {
 			t.Errorf("got %q", lines)
 		}
 	})
-	t.Run("the web interface belongs to the official image's root", func(t *testing.T) {
+	t.Run("the web interface belongs to a root that nobody has patched", func(t *testing.T) {
 		lines := missing(root, "image")
 		if len(lines) != 4 || !strings.Contains(lines[2], "/web/dist is missing") || !strings.Contains(lines[3], "/locale is missing") {
+			t.Errorf("got %q", lines)
+		}
+		if lines := missing(root, "checkout"); len(lines) != 4 || !strings.HasSuffix(lines[2], `run "make web-build" in `+root) {
+			t.Errorf("got %q", lines)
+		}
+		if lines := missing(root, "nixpkgs"); len(lines) != 2 {
 			t.Errorf("got %q", lines)
 		}
 	})

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -80,6 +81,20 @@ func (s Settings) Replicas() ([]PostgreSQL, error) {
 		all = append(all, r)
 	}
 	return all, errors.Join(faults...)
+}
+
+// databasePorts are those of all servers: of one that has several hosts it is a list.
+func (s Settings) databasePorts() (ports []int) {
+	primary, _ := s.PostgreSQL() // what is wrong with them is told elsewhere
+	replicas, _ := s.Replicas()
+	for _, server := range append(replicas, primary) {
+		for text := range strings.SplitSeq(server.Port, ",") {
+			if port, err := strconv.Atoi(strings.TrimSpace(text)); err == nil && !slices.Contains(ports, port) {
+				ports = append(ports, port)
+			}
+		}
+	}
+	return ports
 }
 
 func (p *PostgreSQL) fields() map[string]*string {

@@ -7,6 +7,7 @@ package authentik
 import (
 	"iter"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -90,6 +91,9 @@ type Verb struct {
 	// HealthSocket is a name in TMPDIR of a socket that answers what listen.http does. A
 	// release that has none leaves none there, so it is asked where there is one.
 	HealthSocket string
+	// SocketAlone: HealthSocket is where it is asked and nowhere else, at paths that web.path does
+	// not move.
+	SocketAlone bool
 	// Live and Ready are paths below web.path that answer at listen.http.
 	// An empty Live: the verb is live by its processes alone.
 	Live, Ready string
@@ -98,6 +102,11 @@ type Verb struct {
 	LiveSocket string
 	// LiveAlone: listen.http answers Live without asking what lies behind.
 	LiveAlone bool
+	// Messages are signals by which its own children speak to it: from anybody else it takes them
+	// for theirs.
+	Messages []syscall.Signal
+	// WaitFirst: it does not wait for the database by itself.
+	WaitFirst bool
 	// NoMetrics: its processes share no metric files.
 	NoMetrics bool
 	// Listen begins the settings of its addresses, as "listen." does listen.http and

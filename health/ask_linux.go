@@ -44,16 +44,13 @@ func ask(path, question string, timeout time.Duration) ([]byte, error) {
 	if err := connect(fd, path); err != nil {
 		return nil, err
 	}
-	if err := bound(fd, unix.SO_RCVTIMEO, deadline); err != nil {
-		return nil, err
-	}
 	if err := again(func() error { _, err := unix.Write(fd, []byte(question+"\n")); return err }); err != nil {
 		return nil, fmt.Errorf("ask: %w", err)
 	}
 	return readReply(fd, deadline)
 }
 
-// bound has connect and write, or each read, end at the deadline (socket(7)).
+// bound has connect and write, or the next read, end at the deadline (socket(7)).
 func bound(fd, option int, deadline time.Time) error {
 	tv := unix.NsecToTimeval(int64(max(time.Until(deadline), time.Millisecond)))
 	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, option, &tv); err != nil {
@@ -107,6 +104,9 @@ func readReply(fd int, deadline time.Time) ([]byte, error) {
 	var reply []byte
 	buffer := make([]byte, 4096)
 	for len(reply) < maxReply {
+		if err := bound(fd, unix.SO_RCVTIMEO, deadline); err != nil { // anew: a byte that came late leaves less
+			return nil, err
+		}
 		n, err := unix.Read(fd, buffer)
 		switch {
 		case errors.Is(err, unix.EINTR):

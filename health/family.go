@@ -16,6 +16,8 @@ type Process struct {
 	// Zombie: it is dead, and its parent has not reaped it. Stopped: it stands still, by
 	// SIGSTOP.
 	Zombie, Stopped bool
+	// CatchesTERM: it has a handler for SIGTERM.
+	CatchesTERM bool
 }
 
 // Bounds on what a family may look like for a while.
@@ -39,6 +41,8 @@ type Family struct {
 	// Workers: the service is its main process' children, once they are there.
 	Workers bool
 
+	// main is whom all that follows is about.
+	main int
 	// newest is the backend that was seen last, and came counts those seen since one stayed.
 	newest, came int
 	since, last  time.Time
@@ -53,6 +57,9 @@ type Family struct {
 func (f *Family) Saw(now time.Time, all []Process) error {
 	if len(all) == 0 {
 		return nil // /proc shows nothing; that the main process is gone is heard by itself
+	}
+	if all[0].PID != f.main { // started again
+		*f = Family{Backend: f.Backend, Workers: f.Workers, main: all[0].PID}
 	}
 	unreaped := f.unreaped(now, all)
 	switch stopped := pidsOf(all, func(p Process) bool { return p.Stopped }); {
@@ -105,16 +112,28 @@ func (f *Family) sawBackend(now time.Time, main Process, rest []Process) error {
 // themselves; of several the new one is what a reload leaves.
 func youngest(main Process, rest []Process) (young *Process) {
 	for i, p := range rest {
-		own := p.Parent != main.PID && slices.ContainsFunc(rest, func(q Process) bool { return q.PID == p.Parent })
-		if !own && (young == nil || p.Age < young.Age) {
+		if isBehind(p, main, rest) && (young == nil || p.Age < young.Age) {
 			young = &rest[i]
 		}
 	}
 	return young
 }
 
-// sawWorkers looks whether any is left.
+// isBehind tells whether a process is the service's backend, and not what one has started.
+func isBehind(p, main Process, rest []Process) bool {
+	return p.Parent == main.PID || !slices.ContainsFunc(rest, func(q Process) bool { return q.PID == p.Parent })
+}
+
+// sawWorkers looks whether any is left. dramatiq handles SIGTERM once all of its workers have
+// been started, and Celery just before; a HUP has dramatiq end them and execute itself anew
+// (dramatiq/cli.py, main, 1.17; celery/apps/worker.py, on_start, 5.5). So a main process that
+// does not handle it boots, and its children are helpers. On gVisor, whose /proc knows no
+// handlers, nothing is said.
 func (f *Family) sawWorkers(main Process, rest []Process) error {
+	if !main.CatchesTERM {
+		f.grown = false
+		return nil
+	}
 	some := slices.ContainsFunc(rest, func(p Process) bool { return p.Parent == main.PID })
 	f.grown = f.grown || some
 	if f.grown && !some {
@@ -127,7 +146,7 @@ func (f *Family) sawWorkers(main Process, rest []Process) error {
 func (f *Family) unreaped(now time.Time, all []Process) []int {
 	seen := map[int]time.Time{}
 	for _, p := range all {
-		if !p.Zombie {
+		if !p.Zombie || !f.missed(p, all) {
 			continue
 		}
 		seen[p.PID] = now
@@ -136,7 +155,26 @@ func (f *Family) unreaped(now time.Time, all []Process) []int {
 		}
 	}
 	f.zombies = seen
-	return pidsOf(all, func(p Process) bool { return p.Zombie && now.Sub(seen[p.PID]) >= unreaped })
+	return pidsOf(all, func(p Process) bool {
+		since, counts := seen[p.PID]
+		return counts && now.Sub(since) >= unreaped
+	})
+}
+
+// missed tells whether the service lacks a dead process: a child of the main process or of the
+// backend, which look after their workers. What a worker starts is the worker's own affair. Of
+// workers' siblings one that is older than all who live does not count: dramatiq, executed anew
+// after a HUP, never hears of the forks that it had before.
+func (f *Family) missed(dead Process, all []Process) bool {
+	main, rest := all[0], all[1:]
+	if f.Workers {
+		return dead.Parent == main.PID && slices.ContainsFunc(rest, func(p Process) bool {
+			return p.Parent == main.PID && !p.Zombie && p.Age >= dead.Age
+		})
+	}
+	return dead.Parent == main.PID || slices.ContainsFunc(rest, func(p Process) bool {
+		return p.PID == dead.Parent && isBehind(p, main, rest)
+	})
 }
 
 func pidsOf(all []Process, which func(Process) bool) (pids []int) {

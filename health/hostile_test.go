@@ -166,6 +166,24 @@ func TestAskDoesNotWaitForAReplyThatTrickles(t *testing.T) {
 	}
 }
 
+func TestAByteThatComesLateBuysNoTime(t *testing.T) {
+	late := time.NewTimer(900 * time.Millisecond)
+	path := replyingAt(t, func(w io.Writer) error {
+		select {
+		case <-late.C:
+			_, err := io.WriteString(w, "y")
+			return err
+		case <-t.Context().Done(): // and nothing comes behind it
+			return io.EOF
+		}
+	})
+	begun := time.Now()
+	_, err := Ask(path, Live, time.Second)
+	if err == nil || !strings.Contains(err.Error(), "in time") || time.Since(begun) > 1500*time.Millisecond {
+		t.Errorf("after %s: %v", time.Since(begun), err)
+	}
+}
+
 func TestAReplyWithoutEndIsCut(t *testing.T) {
 	lines := bytes.Repeat([]byte("yes server ready\n"), 1000)
 	path := replyingAt(t, func(w io.Writer) error { _, err := w.Write(lines); return err })

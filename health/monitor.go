@@ -2,6 +2,7 @@ package health
 
 import (
 	"cmp"
+	"fmt"
 	"sync"
 	"time"
 )
@@ -21,22 +22,33 @@ const shareFor = 500 * time.Millisecond
 // Probes are the ways to learn how a service is.
 type Probes struct {
 	Live, Ready Probe
-	// Watch looks at the service's own processes, of which pid is the main one; nil: nothing
-	// is known of them. What it finds wrong counts against every question, and also before
-	// the service has been ready.
-	Watch func(pid int) error
+	// Watch looks at the service's own processes, of which pid is the main one, beside a probe;
+	// nil: nothing is known of them.
+	Watch func(pid int) Look
+	// Cause gives what lies behind a probe that failed, where a restart would not help: the live
+	// question does not count then. Nil: nothing is known.
+	Cause func(pid int) error
 	// Threshold is for how long the service may be ill before a restart would help; 0: for
 	// [Threshold].
 	Threshold time.Duration
 }
 
+// Look is what a service's own processes show: nil for nothing wrong.
+type Look struct {
+	// Ill counts against every question, and also before the service has been ready.
+	Ill error
+	// Unready counts against the ready question alone.
+	Unready error
+}
+
 // Monitor knows one service's state and answers for it. Its methods may be called
 // from any goroutine.
 type Monitor struct {
-	service            string
-	live, ready, watch *shared
-	tell               func(Change)
-	threshold          time.Duration
+	service     string
+	live, ready *shared[error]
+	watch       *shared[Look]
+	tell        func(Change)
+	threshold   time.Duration
 
 	mu       sync.Mutex
 	running  bool
@@ -60,14 +72,38 @@ const forget = 10
 // NewMonitor watches a service that is asked by these probes. It tells of each turn that
 // it sees; tell may be called from any goroutine, and must not ask.
 func NewMonitor(service string, p Probes, tell func(Change)) *Monitor {
-	m := &Monitor{service: service, live: newShared(p.Live), ready: newShared(p.Ready), tell: tell, threshold: cmp.Or(p.Threshold, Threshold)}
-	m.watch = newShared(func() error {
-		if p.Watch == nil {
+	m := &Monitor{service: service, tell: tell, threshold: cmp.Or(p.Threshold, Threshold)}
+	m.live = newShared(func() error {
+		if err := p.Live(); err == nil || m.cause(p) == nil {
+			return err
+		}
+		return nil
+	})
+	m.ready = newShared(func() error {
+		err := p.Ready()
+		if err == nil {
 			return nil
+		}
+		if cause := m.cause(p); cause != nil {
+			return fmt.Errorf("%w; %w", err, cause)
+		}
+		return err
+	})
+	m.watch = newShared(func() Look {
+		if p.Watch == nil {
+			return Look{}
 		}
 		return p.Watch(m.seen().pid)
 	})
 	return m
+}
+
+// cause is what lies behind a probe that failed.
+func (m *Monitor) cause(p Probes) error {
+	if p.Cause == nil {
+		return nil
+	}
+	return p.Cause(m.seen().pid)
 }
 
 // Before says what is done before the service can run.
@@ -107,12 +143,6 @@ func (m *Monitor) Stopping() {
 	m.stopping = true
 }
 
-// WasReady tells whether the service that runs now has been ready.
-func (m *Monitor) WasReady() bool {
-	s := m.seen()
-	return s.running && s.wasReady
-}
-
 // Answer judges the question now, probing where that is needed.
 func (m *Monitor) Answer(q Question) Answer {
 	s := m.seen()
@@ -124,7 +154,10 @@ func (m *Monitor) Answer(q Question) Answer {
 	if q == Ready || !s.wasReady {
 		asked, probe = Ready, m.ready
 	}
-	change, turned := m.note(&s, asked, m.watch.ask(), probe.ask())
+	watched := make(chan Look, 1)
+	go func() { watched <- m.watch.ask() }() // ends with its look; side by side both fit into the asker's time
+	probed := probe.ask()
+	change, turned := m.note(&s, asked, <-watched, probed)
 	if turned && m.tell != nil {
 		m.tell(change)
 	}
@@ -142,15 +175,18 @@ func (m *Monitor) seen() seen {
 
 // note writes down what came of a look at the processes and of a probe, unless they were of
 // a process before this one, and gives what has changed by it.
-func (m *Monitor) note(s *seen, asked Question, watched, probed error) (c Change, turned bool) {
+func (m *Monitor) note(s *seen, asked Question, watched Look, probed error) (c Change, turned bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	s.probe = cmp.Or(watched, probed)
+	if asked == Ready {
+		probed = cmp.Or(probed, watched.Unready)
+	}
+	s.probe = cmp.Or(watched.Ill, probed)
 	if m.pid != s.pid || !m.running {
 		return c, false
 	}
 	// Not being ready, as in a database outage, is no reason for a restart.
-	s.ill = watched != nil || asked == Live && probed != nil
+	s.ill = watched.Ill != nil || asked == Live && probed != nil
 	switch now := time.Now(); {
 	case s.probe == nil:
 		m.failingSince = time.Time{}
@@ -170,25 +206,25 @@ func (m *Monitor) note(s *seen, asked Question, watched, probed error) (c Change
 
 // shared is a probe whose outcome answers everybody who asks at about the same time.
 // Each question has its own, so that nobody waits for more than one probe.
-type shared struct {
-	probe Probe
+type shared[T any] struct {
+	probe func() T
 	// turn holds one token: probes never overlap. (A channel, since a mutex stops the
 	// clock of testing/synctest.)
 	turn chan struct{}
 	at   time.Time
-	err  error
+	last T
 }
 
-func newShared(p Probe) *shared {
-	return &shared{probe: p, turn: make(chan struct{}, 1)}
+func newShared[T any](probe func() T) *shared[T] {
+	return &shared[T]{probe: probe, turn: make(chan struct{}, 1)}
 }
 
-func (s *shared) ask() error {
+func (s *shared[T]) ask() T {
 	s.turn <- struct{}{}
 	defer func() { <-s.turn }()
 	if s.at.IsZero() || time.Since(s.at) >= shareFor {
-		s.err = s.probe()
+		s.last = s.probe()
 		s.at = time.Now()
 	}
-	return s.err
+	return s.last
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -37,8 +38,8 @@ func (p *Ports) Saw(family []Process) error {
 			strange = errors.Join(strange, fmt.Errorf("nobody listens on port %d", port))
 			continue
 		}
-		switch owned, known := holdAny(family, sockets); {
-		case owned:
+		switch held, known := heldBy(family, sockets); {
+		case held != "":
 			p.owner = family[0].PID
 			return nil
 		case !known:
@@ -50,11 +51,9 @@ func (p *Ports) Saw(family []Process) error {
 	return strange
 }
 
-// listening gives the names of the sockets that listen on a port, of either family, as links
-// in /proc/PID/fd have them: "socket:[4711]" (proc_pid_fd(5)).
+// listening gives the names of the sockets that listen on a port, of either family.
 func listening(port int) (map[string]bool, error) {
 	sockets := map[string]bool{}
-	suffix := fmt.Sprintf(":%04X", port)
 	var last error
 	read := 0
 	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} { // the latter is missing without IPv6
@@ -64,20 +63,11 @@ func listening(port int) (map[string]bool, error) {
 			continue
 		}
 		read++
-		lines := bufio.NewScanner(f)
-		lines.Scan() // the heading
-		for lines.Scan() {
-			// proc_pid_net(5): sl, local address, remote address, state, … , the tenth the inode.
-			// Those that listen (0A) come first, whatever the number of connections.
-			field := strings.Fields(lines.Text())
-			if len(field) < 10 || field[3] != "0A" {
-				break
-			}
-			if strings.HasSuffix(field[1], suffix) {
-				sockets["socket:["+field[9]+"]"] = true
-			}
-		}
+		whole := listeningIn(f, port, sockets)
 		_ = f.Close()
+		if !whole {
+			return nil, fmt.Errorf("%s is too long, and in no order", table)
+		}
 	}
 	if read == 0 {
 		return nil, last
@@ -85,10 +75,39 @@ func listening(port int) (map[string]bool, error) {
 	return sockets, nil
 }
 
-// holdAny tells whether one of the processes has one of the sockets open. known is false where
+// maxOthers bounds how many connections are read past for one that listens: 150 bytes each.
+const maxOthers = 1000
+
+// listeningIn adds those of one table, by the names that links in /proc/PID/fd have:
+// "socket:[4711]" (proc_pid_fd(5)). Linux has all that listen before all connections
+// (net/ipv4/tcp_ipv4.c, tcp_get_idx); another kernel, as gVisor's, may not, and whole is false
+// where such a table was not read to its end.
+func listeningIn(table io.Reader, port int, sockets map[string]bool) (whole bool) {
+	suffix := fmt.Sprintf(":%04X", port)
+	lines := bufio.NewScanner(table)
+	lines.Scan() // the heading
+	others, mixed := 0, false
+	for lines.Scan() {
+		// proc_pid_net(5): sl, local address, remote address, state, … , the tenth the inode.
+		field := strings.Fields(lines.Text())
+		if len(field) < 10 || field[3] != "0A" {
+			if others++; others > maxOthers {
+				return !mixed
+			}
+			continue
+		}
+		mixed = mixed || others > 0
+		if strings.HasSuffix(field[1], suffix) {
+			sockets["socket:["+field[9]+"]"] = true
+		}
+	}
+	return true
+}
+
+// heldBy gives the first of the sockets that one of the processes has open. known is false where
 // some of them cannot be looked into: those of another uid, without CAP_SYS_PTRACE (ptrace(2),
 // PTRACE_MODE_READ).
-func holdAny(family []Process, sockets map[string]bool) (owned, known bool) {
+func heldBy[T any](family []Process, sockets map[string]T) (socket string, known bool) {
 	known = true
 	for _, process := range family {
 		dir := "/proc/" + strconv.Itoa(process.PID) + "/fd"
@@ -97,10 +116,15 @@ func holdAny(family []Process, sockets map[string]bool) (owned, known bool) {
 			known = false
 		}
 		for _, d := range descriptors {
-			if link, err := os.Readlink(filepath.Join(dir, d.Name())); err == nil && sockets[link] {
-				return true, true
+			link, err := os.Readlink(filepath.Join(dir, d.Name()))
+			if _, wanted := sockets[link]; wanted {
+				return link, true
+			}
+			if errors.Is(err, fs.ErrPermission) { // root by its CAP_DAC_OVERRIDE sees their numbers, and no more
+				known = false
+				break
 			}
 		}
 	}
-	return false, known
+	return "", known
 }

@@ -120,7 +120,8 @@ func PIDFile(path string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(raw)))
+	number, err := strconv.ParseInt(strings.TrimSpace(string(raw)), 10, 32) // of more the kernel takes the lower 32 bits
+	pid := int(number)
 	if err != nil || pid <= 0 {
 		return 0, fmt.Errorf("%s holds no pid: %.20q", path, raw)
 	}

@@ -250,7 +250,7 @@ func TestPIDFile(t *testing.T) {
 	if _, err := PIDFile(path); err == nil || !strings.Contains(err.Error(), "gone") {
 		t.Errorf("a dead process: %v", err)
 	}
-	for _, garbage := range []string{"", "x", "-1", "0", strings.Repeat("9", 5000)} {
+	for _, garbage := range []string{"", "x", "-1", "0", "4294967297", strings.Repeat("9", 5000)} {
 		write(garbage)
 		if _, err := PIDFile(path); err == nil {
 			t.Errorf("%.10q is taken for a pid", garbage)

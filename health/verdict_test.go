@@ -55,7 +55,7 @@ func (s *service) monitor() *Monitor {
 	return NewMonitor("server", Probes{
 		Live:  func() error { s.asked++; return s.live },
 		Ready: func() error { s.asked++; return s.ready },
-		Watch: func(int) error { return s.seen },
+		Watch: func(int) Look { return Look{Ill: s.seen} },
 	}, func(c Change) { s.turns = append(s.turns, c.Turn) })
 }
 
@@ -190,7 +190,8 @@ func TestAskersInACrowdCostOneProbe(t *testing.T) {
 	})
 }
 
-// Kubernetes asks both questions at the same moment, and gives each one second.
+// Kubernetes asks both questions at the same moment, and gives each one second, in which ak-init
+// also looks at the service's processes.
 func TestNobodyWaitsForMoreThanOneProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hangs := false
@@ -201,7 +202,14 @@ func TestNobodyWaitsForMoreThanOneProbe(t *testing.T) {
 			}
 			return nil
 		}
-		m := NewMonitor("server", Probes{Live: probe, Ready: probe}, nil)
+		looks := 0
+		watch := func(int) Look {
+			if looks++; hangs { // as behind a thousand others' processes
+				time.Sleep(ProbeTimeout)
+			}
+			return Look{}
+		}
+		m := NewMonitor("server", Probes{Live: probe, Ready: probe, Watch: watch}, nil)
 		m.Running(1)
 		m.Answer(Ready)
 		hangs = true
@@ -217,6 +225,32 @@ func TestNobodyWaitsForMoreThanOneProbe(t *testing.T) {
 			})
 		}
 		askers.Wait()
+		if looks != 2 {
+			t.Errorf("%d looks, want one for the first question and one for the crowd", looks)
+		}
+	})
+}
+
+// What the ready question alone is about says nothing of whether it lives.
+func TestProcessesThatShowThatItIsNotReady(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		look := Look{Unready: errors.New("nobody listens on port 9000")}
+		m := NewMonitor("worker", Probes{Live: func() error { return nil }, Ready: func() error { return nil }, Watch: func(int) Look { return look }}, nil)
+		m.Running(1)
+		if a := m.Answer(Live); !a.Healthy || a.Phase != Starting || !strings.Contains(a.Reason, "nobody listens") {
+			t.Errorf("before it was ready: %+v", a)
+		}
+		look.Unready = nil
+		time.Sleep(shareFor)
+		m.Answer(Ready)
+		look.Unready = errors.New("nobody listens on port 9000")
+		time.Sleep(time.Hour)
+		if a := m.Answer(Ready); a.Healthy || !strings.Contains(a.Reason, "nobody listens") {
+			t.Errorf("ready: %+v", a)
+		}
+		if a := m.Answer(Live); !a.Healthy || a.Phase != Serving {
+			t.Errorf("live: %+v", a)
+		}
 	})
 }
 

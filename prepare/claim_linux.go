@@ -34,7 +34,10 @@ func Take(dir string) (*Claim, error) {
 }
 
 func take(dir string) (*Claim, error) {
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	switch err := os.Mkdir(dir, 0o700); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("%s does not exist; make it or set another TMPDIR", filepath.Dir(dir))
+	case err != nil && !errors.Is(err, fs.ErrExist):
 		return nil, claimError(dir, err)
 	}
 	lock, err := os.OpenFile(dir, unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)

@@ -61,15 +61,35 @@ func isMount(path string) bool {
 // connect meanwhile. Only addresses are tried; a name would have to be asked for, and is left
 // to who listens. What is no address to Go's listeners is an error in words; of the kernel's
 // errors those are given that are about the address (EADDRINUSE, EADDRNOTAVAIL, EAFNOSUPPORT,
-// EACCES), and others tell only that it was not tried.
+// EACCES, and EINVAL for a link-local one without its interface), and others tell only that it
+// was not tried.
 func TryAddress(address string) error {
-	host, port, err := net.SplitHostPort(address)
+	at, err := Address(address)
+	if err != nil || !at.Addr().IsValid() {
+		return err
+	}
+	zone, err := zoneNumber(at.Addr().Zone())
 	if err != nil {
-		return malformed(err)
+		return err
+	}
+	switch err := bind(at.Addr(), zone, int(at.Port())); err {
+	case unix.EADDRINUSE, unix.EADDRNOTAVAIL, unix.EAFNOSUPPORT, unix.EACCES, unix.EINVAL:
+		return err
+	default:
+		return nil
+	}
+}
+
+// Address is what HOST:PORT means, however it is written. No host is 0.0.0.0; of another name
+// than localhost there is the port alone.
+func Address(text string) (netip.AddrPort, error) {
+	host, port, err := net.SplitHostPort(text)
+	if err != nil {
+		return netip.AddrPort{}, malformed(err)
 	}
 	number, err := portNumber(port)
 	if err != nil {
-		return err
+		return netip.AddrPort{}, err
 	}
 	switch host {
 	case "localhost":
@@ -77,20 +97,8 @@ func TryAddress(address string) error {
 	case "":
 		host = "0.0.0.0"
 	}
-	ip, err := netip.ParseAddr(host)
-	if err != nil {
-		return nil //nolint:nilerr // a name
-	}
-	zone, err := zoneNumber(ip.Zone())
-	if err != nil {
-		return err
-	}
-	switch err := bind(ip, zone, number); err {
-	case unix.EADDRINUSE, unix.EADDRNOTAVAIL, unix.EAFNOSUPPORT, unix.EACCES:
-		return err
-	default:
-		return nil
-	}
+	ip, _ := netip.ParseAddr(host) // invalid: a name
+	return netip.AddrPortFrom(ip.Unmap(), number), nil
 }
 
 // malformed says what net.SplitHostPort means.
@@ -109,7 +117,7 @@ func malformed(err error) error {
 }
 
 // portNumber takes names too, as of /etc/services; an empty one is any port.
-func portNumber(port string) (int, error) {
+func portNumber(port string) (uint16, error) {
 	if n, err := strconv.Atoi(port); err == nil && (n < 0 || n > 65535) {
 		return 0, fmt.Errorf("%d is no port: they end at 65535", n)
 	}
@@ -117,7 +125,7 @@ func portNumber(port string) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("no port is called %q", port)
 	}
-	return n, nil
+	return uint16(n), nil
 }
 
 // zoneNumber is an interface's, by its name or its number (RFC 4007, section 11.2).
@@ -139,7 +147,7 @@ func zoneNumber(zone string) (uint32, error) {
 // not quite over would be in its way, and with it one that listens still is (man 7 socket).
 func bind(ip netip.Addr, zone uint32, port int) error {
 	family, address := unix.AF_INET6, unix.Sockaddr(&unix.SockaddrInet6{Port: port, ZoneId: zone, Addr: ip.As16()})
-	if ip = ip.Unmap(); ip.Is4() {
+	if ip.Is4() {
 		family, address = unix.AF_INET, &unix.SockaddrInet4{Port: port, Addr: ip.As4()}
 	}
 	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)

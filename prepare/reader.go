@@ -104,6 +104,13 @@ func (r *Reader) IsExecutable(path string) bool {
 	return quietly(r, Error{Op: "look at", Path: path}, func() (bool, error) { return executable(path) == nil, nil })
 }
 
+// SameFile tells whether two paths lead to one file.
+func (r *Reader) SameFile(a, b string) bool {
+	first := quietly(r, Error{Op: "look at", Path: a}, func() (fs.FileInfo, error) { return os.Stat(a) })
+	second := quietly(r, Error{Op: "look at", Path: b}, func() (fs.FileInfo, error) { return os.Stat(b) })
+	return first != nil && second != nil && os.SameFile(first, second)
+}
+
 // Read is [ReadSmall]. Root without CAP_DAC_OVERRIDE, or on a file server that takes it for
 // nobody (exports(5), root_squash), cannot read all that the children can: only what is not
 // there for us is there for nobody.

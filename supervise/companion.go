@@ -29,14 +29,14 @@ func (m *machine) startCompanion() []order {
 
 func (m *machine) startedCompanion(pid int) []order {
 	m.companion.pid = pid
-	return []order{emit{Started{*m.spec.Companion, pid, false}}}
+	return []order{emit{Started{Command: *m.spec.Companion, PID: pid, Aside: true}}}
 }
 
 // endedCompanion starts it again by and by, unless it was told to end.
 func (m *machine) endedCompanion(event Exited) []order {
 	m.companion.pid = 0
 	event.Command = *m.spec.Companion // whose code counts as 0
-	event.Asked = m.state >= sweeping
+	event.Asked, event.Aside = m.state >= sweeping, true
 	return append([]order{emit{event}}, m.restCompanion(event.Uptime)...)
 }
 
@@ -46,7 +46,7 @@ func (m *machine) restCompanion(uptime time.Duration) []order {
 	}
 	after, _ := m.companion.record.ended(companionRestart(), uptime, m.jitter()) // without a limit
 	return []order{
-		emit{RestartScheduled{*m.spec.Companion, after, m.companion.record.quick, 0}},
+		emit{RestartScheduled{Command: *m.spec.Companion, After: after, Quick: m.companion.record.quick, Aside: true}},
 		setTimer{timer{restOver, theCompanion}, after},
 	}
 }

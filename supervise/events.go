@@ -9,12 +9,14 @@ import (
 type Event interface{ event() }
 
 type (
-	// Started says that a step or a service runs.
+	// Started says that a step or a service runs, or what stands beside them.
 	Started struct {
 		Command Command
 		PID     int
 		// Step is false for a service.
 		Step bool
+		// Aside is true for what nobody waits for: the companion, and a step beside.
+		Aside bool
 	}
 	// StartFailed says that the kernel refused to start a command.
 	StartFailed struct {
@@ -38,14 +40,19 @@ type (
 		Asked bool
 		// Step is false for a service.
 		Step bool
+		// Aside is that of [Started].
+		Aside bool
 	}
-	// RestartScheduled says that a service will be started again after a delay.
+	// RestartScheduled says that a service, or the companion, will be started again after a
+	// delay.
 	RestartScheduled struct {
 		Command Command
 		After   time.Duration
 		// Quick is how many times in a row it has ended soon after its start, Limit how
 		// many are too many.
 		Quick, Limit int
+		// Aside is that of [Started].
+		Aside bool
 	}
 	// RestartsExhausted says that a service ended too often too soon, and is given up.
 	RestartsExhausted struct {
@@ -100,6 +107,21 @@ type (
 	// Unguarded says that nobody will end our children should we be killed.
 	Unguarded struct{ Err error }
 )
+
+// IsAside tells what happens to the companion, and to steps that run beside, from what happens
+// to services and other steps: it has no consequence.
+func IsAside(e Event) bool {
+	switch e := e.(type) {
+	case Started:
+		return e.Aside
+	case Exited:
+		return e.Aside
+	case RestartScheduled:
+		return e.Aside
+	default:
+		return false
+	}
+}
 
 func (Started) event()           {}
 func (StartFailed) event()       {}

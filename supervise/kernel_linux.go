@@ -419,14 +419,16 @@ func (s *system) unguard() {
 // isHelper tells who is to end before main. Behind the first look it can only be somebody
 // who has been re-parented to us since: main may start a helper anew that has been told to
 // end, and that would never end.
-func (s *system) isHelper(p relative, main int, word string) bool {
-	first := len(s.helpers[main]) == 0
-	return (p.ppid == s.self || first && p.ppid == main) && p.pid != main &&
-		!p.zombie && !s.told[syscall.SIGTERM][p.process] && commandLineHolds(p.pid, word)
+func (s *system) isHelper(p relative, main int, word string, all census) bool {
+	if p.pid == main || p.zombie || s.told[syscall.SIGTERM][p.process] || !commandLineHolds(p.pid, word) {
+		return false
+	}
+	return p.ppid == s.self || len(s.helpers[main]) == 0 && all.isNearest(p, main, word)
 }
 
-// drain looks for helpers among main's children and among those re-parented to us:
-// gunicorn's new master after USR2 is the latter.
+// drain looks for helpers among main's children, behind those that are none themselves ("go run" is
+// what starts the server then), and among those re-parented to us: gunicorn's new master after
+// USR2 is the latter.
 func (s *system) drain(main int, word string, over func(some bool)) []int {
 	tree, err := s.tree()
 	if err != nil {
@@ -435,8 +437,12 @@ func (s *system) drain(main int, word string, over func(some bool)) []int {
 	}
 	var pids []int
 	var ended []func()
+	all := census{}
 	for _, p := range tree {
-		if !s.isHelper(p, main, word) {
+		all[p.pid] = p
+	}
+	for _, p := range tree {
+		if !s.isHelper(p, main, word, all) {
 			continue
 		}
 		wait, err := waiter(p.process)

@@ -149,7 +149,7 @@ func (m *machine) started(who, pid int) []order {
 	s := &m.services[who]
 	s.life, s.pid = up, pid
 	// The next one waits for this one to run, so that a failure here keeps it from starting.
-	return append([]order{emit{Started{s.Command, pid, false}}}, m.startNext()...)
+	return append([]order{emit{Started{Command: s.Command, PID: pid}}}, m.startNext()...)
 }
 
 func (m *machine) failed(who int, err error) []order {
@@ -184,7 +184,7 @@ func (m *machine) exited(in exited) []order {
 	}
 	if aside, ok := m.asides[in.pid]; ok {
 		delete(m.asides, in.pid)
-		event.Command = aside // whose code counts as 0
+		event.Command, event.Aside = aside, true // whose code counts as 0
 		return []order{emit{event}}
 	}
 	who := slices.IndexFunc(m.services, func(s service) bool { return s.pid == in.pid })
@@ -211,7 +211,7 @@ func (m *machine) rest(who, code int, uptime time.Duration) []order {
 	}
 	s.life, s.code = resting, code
 	orders := []order{
-		emit{RestartScheduled{s.Command, after, s.record.quick, m.spec.Restart.Limit}},
+		emit{RestartScheduled{Command: s.Command, After: after, Quick: s.record.quick, Limit: m.spec.Restart.Limit}},
 		setTimer{timer{restOver, who}, after},
 	}
 	if s.last != 0 {

@@ -27,6 +27,8 @@ type relative struct {
 	zombie, stopped bool
 	// traced: a tracer holds it, which makes it stopped too.
 	traced bool
+	// catchesTERM: it has a handler for SIGTERM.
+	catchesTERM bool
 	// pages is its resident set.
 	pages int
 }
@@ -77,6 +79,22 @@ func (all census) within(r relative, family map[int]bool) bool {
 	return false
 }
 
+// isNearest tells whether p descends from main and nobody between them has that word on its
+// command line.
+func (all census) isNearest(p relative, main int, word string) bool {
+	for range len(all) {
+		if p.ppid == main {
+			return true
+		}
+		parent, ok := all[p.ppid]
+		if !ok || commandLineHolds(parent.pid, word) {
+			return false
+		}
+		p = parent
+	}
+	return false
+}
+
 // descendants gives all processes below these, parents before their children.
 func (all census) descendants(of ...int) []relative {
 	children := map[int][]relative{}
@@ -110,13 +128,13 @@ func readRelative(pid int) (relative, error) {
 	return parseStat(pid, raw)
 }
 
-// parseStat reads fields 3 (state), 4 (ppid), 5 (pgrp), 20 (num_threads), 22 (starttime)
-// and 24 (rss) of proc_pid_stat(5). The name in field 2 may hold blanks and brackets, so
+// parseStat reads fields 3 (state), 4 (ppid), 5 (pgrp), 20 (num_threads), 22 (starttime),
+// 24 (rss) and 34 (sigcatch) of proc_pid_stat(5). The name in field 2 may hold blanks and brackets, so
 // what counts is the last bracket. The state is the first thread's: where that one has
 // ended and others run (pthread_exit(3)) it is Z too, and the process lives.
 func parseStat(pid int, raw []byte) (relative, error) {
 	fields := bytes.Fields(raw[bytes.LastIndexByte(raw, ')')+1:])
-	if len(fields) < 22 {
+	if len(fields) < 32 {
 		return relative{}, errors.New("short stat")
 	}
 	ppid, err := strconv.Atoi(string(fields[1]))
@@ -135,9 +153,13 @@ func parseStat(pid int, raw []byte) (relative, error) {
 	if err != nil {
 		return relative{}, err
 	}
+	catches, err := strconv.ParseUint(string(fields[31]), 10, 64)
+	if err != nil {
+		return relative{}, err
+	}
 	zombie := fields[0][0] == 'Z' && string(fields[17]) <= "1"
 	stopped := fields[0][0] == 'T' || fields[0][0] == 't'
-	return relative{process{pid, start}, ppid, group, zombie, stopped, fields[0][0] == 't', pages}, nil
+	return relative{process{pid, start}, ppid, group, zombie, stopped, fields[0][0] == 't', catches>>(unix.SIGTERM-1)&1 == 1, pages}, nil
 }
 
 func commandLineHolds(pid int, word string) bool {
@@ -245,6 +267,8 @@ type Member struct {
 	// Zombie: it is dead, and its parent has not reaped it. Stopped: it stands still, by
 	// SIGSTOP, and no tracer has it.
 	Zombie, Stopped bool
+	// CatchesTERM: it has a handler for SIGTERM. A new program image begins without (execve(2)).
+	CatchesTERM bool
 }
 
 // FamilyOf gives a child, all that descends from it, and those of ak-init's own other
@@ -271,7 +295,7 @@ func FamilyOf(child int, word string) []Member {
 	var family []Member
 	for _, r := range append(tree, all.descendants(roots...)...) {
 		begun := time.Duration(r.start) * (time.Second / userHZ)
-		family = append(family, Member{PID: r.pid, Parent: r.ppid, Age: time.Duration(now.Nano()) - begun, Zombie: r.zombie, Stopped: r.stopped && !r.traced})
+		family = append(family, Member{PID: r.pid, Parent: r.ppid, Age: time.Duration(now.Nano()) - begun, Zombie: r.zombie, Stopped: r.stopped && !r.traced, CatchesTERM: r.catchesTERM})
 	}
 	return family
 }

@@ -80,8 +80,8 @@ type Step struct {
 // signals that are handed on.
 type Service struct {
 	Command
-	// Drain names helpers that must end before the service is told to stop: its
-	// direct children, and processes re-parented to us, whose command line holds
+	// Drain names helpers that must end before the service is told to stop: the
+	// nearest below it, and processes re-parented to us, whose command line holds
 	// this word. Empty: none.
 	Drain string
 }

@@ -10,11 +10,11 @@ import (
 func (m *machine) startedStep(s Step, pid int) []order {
 	if !s.Aside {
 		m.stepPID = pid
-		return []order{emit{Started{s.Command, pid, true}}}
+		return []order{emit{Started{Command: s.Command, PID: pid, Step: true}}}
 	}
 	m.asides[pid] = s.Command
 	m.code = 0
-	return append([]order{emit{Started{s.Command, pid, false}}}, m.afterStep()...)
+	return append([]order{emit{Started{Command: s.Command, PID: pid, Aside: true}}}, m.afterStep()...)
 }
 
 // afterStep is what comes when the running step is gone: what follows one that went well

@@ -214,6 +214,10 @@ func TestVerdictHasKubernetesShape(t *testing.T) {
 			"[-]server failed: degraded: connection refused, for 31s now\nwarn: no service is called \"etcd\"\nlivez check failed\n",
 		},
 		{
+			"nobody of these names", []health.Answer{well("server")}, nil, []string{"x", "server", "y\n", strings.Repeat("z", 100)}, true,
+			"[+]server excluded: ok\nwarn: no service is called \"x\", \"y\\n\", \"" + strings.Repeat("z", 87) + "\nlivez check passed\n",
+		},
+		{
 			"ak-init is mute, whoever is left out", nil, errors.New("ak-init does not answer in time"), []string{"ak-init", "server"}, false,
 			"[-]ak-init failed: ak-init does not answer in time\nlivez check failed\n",
 		},
@@ -515,6 +519,11 @@ func TestWhatCannotBeIsSaidInOneLine(t *testing.T) {
 		{[]string{"--socket", "/s"}, exitUsage, "--socket and --listen are needed"},
 		{[]string{"--socket", "/s", "--listen", address, "x"}, exitUsage, `"x" is no flag`},
 		{[]string{"--nonsense"}, exitUsage, "unknown flag: --nonsense"},
+		{[]string{"--socket", "/s", "--listen", address, "--log-level", "bogus"}, exitUsage, `--log-level: "bogus" is none of debug, info, warning, error`},
+		{[]string{"--socket", "/s", "--listen", address, "--log-format", "bogus"}, exitUsage, `--log-format: "bogus" is none of auto, json, console`},
+		{[]string{"--socket", "/s", "--listen", address, "--listen", ":0"}, exitUsage, `--listen: ":0" has no port`},
+		{[]string{"--socket", "/s", "--listen", "127.0.0.1:"}, exitUsage, `--listen: "127.0.0.1:" has no port`},
+		{[]string{"--socket", "/s", "--listen", "9999"}, exitUsage, `--listen: "9999" has no port`},
 	} {
 		out, err := command(t, tt.args...).CombinedOutput()
 		exit, ok := errors.AsType[*exec.ExitError](err)

@@ -6,12 +6,15 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/signal"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -104,7 +107,28 @@ func parse(args []string) (options, error) {
 	case o.socket == "" || len(o.listen) == 0:
 		return o, errors.New("--socket and --listen are needed")
 	}
-	return o, nil
+	return o, o.fault()
+}
+
+// fault is what is wrong with a flag's value.
+func (o *options) fault() error {
+	for _, address := range o.listen {
+		_, port, err := net.SplitHostPort(address)
+		if n, numErr := strconv.ParseUint(port, 10, 16); err != nil || numErr != nil || n == 0 { // at 0 nobody would find it
+			return fmt.Errorf("--listen: %q has no port", address)
+		}
+	}
+	return cmp.Or(
+		oneOf("log-format", o.logFormat, "auto", "json", "console"),
+		oneOf("log-level", o.logLevel, "debug", "info", "warning", "error"),
+	)
+}
+
+func oneOf(flag, value string, allowed ...string) error {
+	if slices.Contains(allowed, value) {
+		return nil
+	}
+	return fmt.Errorf("--%s: %q is none of %s", flag, value, strings.Join(allowed, ", "))
 }
 
 // listen binds every address, or none.

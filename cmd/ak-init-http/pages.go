@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"ak-init/health"
@@ -97,7 +98,10 @@ func verdict(name string, answers []health.Answer, err error, exclude []string) 
 		}
 	}
 	if err == nil && len(unmatched) > 0 {
-		fmt.Fprintf(&page, "warn: no service is called %.100q\n", strings.Join(unmatched, `", "`))
+		for i, name := range unmatched {
+			unmatched[i] = strconv.Quote(name)
+		}
+		fmt.Fprintf(&page, "warn: no service is called %.100s\n", strings.Join(unmatched, ", "))
 	}
 	outcome := "failed"
 	if healthy {

@@ -1,7 +1,7 @@
 // Standin plays the three programs that authentik's container consists of,
 // where the real ones cannot be had: the Go server "authentik", "gunicorn",
 // and "python" (python3). The name it is called by decides. It follows
-// authentik 2026.2.2, whose files are named where a fact comes from one; facts
+// authentik 2026.2.2 (but for rust.go, which plays what replaced the Go server since), whose files are named where a fact comes from one; facts
 // about gunicorn 25.0.3, uvicorn 0.40.0 and dramatiq 1.17.1, the versions in
 // that release's uv.lock, were read in those packages and tried with them.
 //
@@ -44,6 +44,7 @@
 //	STANDIN_SERVER_HOG       set: the server takes memory, once it is healthy, until killed
 //	STANDIN_GUNICORN_DELAY   time that gunicorn boots (database, migrations)
 //	STANDIN_GUNICORN_EXIT    code with which gunicorn exits at once
+//	STANDIN_RUST_DELAY       time that the child of the binary in Rust boots
 //	STANDIN_WORKER_DELAY     time that the worker boots
 //	STANDIN_WORKER_TASK      length of the one task that the worker runs
 //	STANDIN_MIGRATE_DELAY    time that the migrations take, as a step of their own

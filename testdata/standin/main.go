@@ -21,6 +21,9 @@ const (
 	roleWorker      = "worker"   // dramatiq's main process
 	roleDramatiq    = "dramatiq" // dramatiq's worker process
 	roleBootstrap   = "bootstrap"
+	roleRust        = "rust"        // the binary in Rust
+	roleRustWorker  = "rust-worker" // its child in Python
+	roleRustServer  = "rust-gunicorn"
 	rolePython      = "python"  // any other call of python
 	roleVersion     = "version" // authentik or gunicorn with --version
 	roleMisuse      = "misuse"  // arguments or a name that the real program refuses
@@ -52,18 +55,25 @@ func roleOf(name string, args []string) string {
 		return pythonRole(args)
 	case first == "--version" || first == "-v":
 		return roleVersion
-	case name == "authentik" && len(args) == 0:
+	case (name == "authentik" || name == "authentik-server") && len(args) == 0:
 		return roleServer
+	case name == "authentik" && (first == "server" || first == "worker") && len(args) == 1:
+		return roleRust
 	case name == "authentik" && first == "healthcheck":
 		return roleHealthcheck
+	case name == "gunicorn" && first == "--bind":
+		return roleRustServer
 	case name == "gunicorn":
 		return roleGunicorn
 	}
 	return roleMisuse
 }
 
-// pythonRole knows the two management commands that lifecycle/ak starts.
+// pythonRole knows the two management commands that lifecycle/ak starts, and what Rust does.
 func pythonRole(args []string) string {
+	if len(args) == 4 && slices.Equal(args[:2], []string{"-m", "lifecycle.worker_process"}) {
+		return roleRustWorker
+	}
 	if len(args) < 3 || !slices.Equal(args[:2], []string{"-m", "manage"}) {
 		return rolePython
 	}
@@ -91,6 +101,12 @@ func play(role string, rec *recorder) int {
 		return worker(rec, args)
 	case roleDramatiq:
 		return dramatiq(rec)
+	case roleRust:
+		return rust(rec, args[0])
+	case roleRustWorker:
+		return rustChild(rec, syscall.SIGUSR2)
+	case roleRustServer:
+		return rustChild(rec, syscall.SIGUSR1)
 	case roleBootstrap:
 		time.Sleep(knobDuration("STANDIN_BOOTSTRAP_DELAY"))
 		code, _ := knobCode("STANDIN_BOOTSTRAP_EXIT")

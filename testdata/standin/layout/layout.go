@@ -69,6 +69,62 @@ func Nix(dir, standin string) (Store, error) {
 	return Store{Django: filepath.Join(dir, django), ServerBin: filepath.Join(dir, server, "bin")}, nil
 }
 
+// Rust makes an image one of 2026.5, with its two binaries, or, without the server in Go, of 2026.8.
+// What it claims to be stays: layouts are told by what is there.
+func Rust(dir, standin string, goServer bool) error {
+	t := tree{root: dir}
+	t.file("lifecycle/worker_process.py", "# The stand-in's.\n", 0o644)
+	if goServer {
+		t.program("bin/authentik-server", standin)
+	}
+	if t.err != nil {
+		return fmt.Errorf("cannot lay out Rust's programs: %w", t.err)
+	}
+	return nil
+}
+
+// Checkout makes dir a git checkout with uv's virtual environment, without the server's binary.
+func Checkout(dir, standin string) error {
+	t := tree{root: dir}
+	t.code()
+	t.mkdir(".git")
+	t.mkdir("data")
+	t.mkdir("web/dist")
+	t.file("go.mod", "module goauthentik.io\n", 0o644)
+	t.file("cmd/server/main.go", "package main\n", 0o644)
+	t.program(".venv/bin/python", standin)
+	for _, name := range []string{"python3", "gunicorn"} {
+		t.link(".venv/bin/"+name, "python")
+	}
+	if t.err != nil {
+		return fmt.Errorf("cannot lay out the checkout: %w", t.err)
+	}
+	return nil
+}
+
+// Nixpkgs makes three store paths below dir, as nixpkgs' package does: a wrapper, an environment of
+// Python, and the server. It gives the directory of the wrapper ak.
+func Nixpkgs(dir, standin string) (bin string, err error) {
+	name := func(what string) string {
+		return filepath.Join(dir, "nix/store/0123456789abcdfghijklmnpqrsvwxyz-"+what)
+	}
+	env, server, wrapper := name("python3-3.12.9-env"), name("authentik-proxy-"+Version), name("authentik-"+Version)
+	t := tree{root: filepath.Join(env, "lib/python3.12/site-packages")}
+	t.code()
+	t.root = server
+	t.program("bin/authentik", standin)
+	t.root = env
+	for _, program := range []string{"python", "python3", "gunicorn"} {
+		t.link("bin/"+program, "../../"+filepath.Base(server)+"/bin/authentik")
+	}
+	t.root = wrapper
+	t.file("bin/ak", "#!/bin/false\nPATH='"+server+"/bin'$PATH\nPATH='"+env+"/bin'$PATH\nexport TMPDIR='/dev/shm'\n", 0o755)
+	if t.err != nil {
+		return "", fmt.Errorf("cannot lay out nixpkgs' package: %w", t.err)
+	}
+	return filepath.Join(wrapper, "bin"), nil
+}
+
 // tree writes below root, and nothing more after its first error.
 type tree struct {
 	root string
