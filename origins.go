@@ -84,7 +84,7 @@ func (p *plan) originate(o options, f facts) {
 		p.Origins[value] = o.settledBy(flag)
 	}
 	for sig := range p.Signals.rewrite {
-		by := p.byRelease() // they are messages between its own processes
+		by := p.byPrograms() // they are messages between their processes
 		if _, given := o.rewrite[sig]; given {
 			by = o.settledBy("rewrite-signal")
 		}
@@ -122,6 +122,11 @@ func (o *options) commandOrigin() string {
 
 // byRelease is the origin of what the table of releases says.
 func (p *plan) byRelease() string { return "authentik " + p.Release }
+
+// byPrograms is the origin of what the layout's programs do otherwise than the release.
+func (p *plan) byPrograms() string {
+	return strings.TrimSuffix(p.Layout.Kind+" layout, "+p.Layout.Programs.Row, ", ")
+}
 
 // originateDirectories is for directories and what is done in them.
 func (p *plan) originateDirectories(o options, f facts) {
@@ -169,13 +174,16 @@ func (p *plan) originateProcesses(o options, f facts) {
 		verb, _ := f.release.Verb(s.Name)
 		by := p.byRelease()
 		if of, ok := row.Verb(s.Name); ok && (of.Program != verb.Program || !slices.Equal(of.Args, verb.Args)) {
-			by = f.layout.Kind + " layout"
+			by = p.byPrograms()
 		}
 		if len(o.args) > 0 {
 			by += ", " + originFlagged
 		}
 		p.Services[i].Origin = by
-		if len(s.Health.Addresses) > 0 {
+		switch {
+		case verb.SocketAlone:
+			p.Services[i].Health.Origin = p.byPrograms()
+		case len(s.Health.Addresses) > 0:
 			p.Services[i].Health.Origin = "listen.http: " + p.addressOrigin(o, f, verb, "http") + ", web.path: " + settingOrigin(&o, f.settings, "web.path")
 		}
 	}

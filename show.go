@@ -105,7 +105,7 @@ func showSurroundings(row rows, p plan) {
 	row("command", p.Command, p.Origins["command"])
 	if p.Layout.Root != "" {
 		row("release", p.Release, "authentik "+p.Layout.Version+" by "+p.Origins["release"])
-		row("layout", p.Layout.Kind+" in "+p.Layout.Root, p.Origins["layout"]+"; it holds "+strings.Join(p.Layout.Evidence, ", "))
+		row("layout", p.Layout.Kind+" in "+p.Layout.Root, "it holds "+strings.Join(p.Layout.Evidence, ", ")+"; "+p.Origins["layout"])
 		if programs := p.Layout.Programs; programs.Row != "" && p.Layout.Unknown == "" {
 			row("programs", programs.Row, strings.Join(programs.Evidence, ", "))
 		}
