@@ -46,13 +46,12 @@ func TestDifferential(t *testing.T) {
 			}
 		}
 	})
-	switch whole := allowed.begun.Load() == allowed.ended.Load(); {
-	case !whole:
-		t.Log("not every row was tried: whether each deviation occurs is not known")
-	case !t.Failed():
+	if allowed.begun.Load() == allowed.ended.Load() {
 		for _, one := range allowed.unseen() {
 			t.Errorf("docs/deviations.md has what never occurs: %s", one)
 		}
+	} else {
+		t.Log("not every row was tried: whether each deviation occurs is not known")
 	}
 	if script == "" {
 		t.Log("AK_SCRIPT names no script of authentik's: the table alone was ak-init's measure")

@@ -223,6 +223,9 @@ func (p place) give(t *testing.T) {
 	}
 	for _, tree := range trees {
 		must(t, filepath.WalkDir(path.Join(p.dir, "root", tree), func(name string, _ fs.DirEntry, err error) error {
+			if path.Base(name) == "recorder" { // a hard link, and other places have it, too
+				return err
+			}
 			return errors.Join(err, os.Lchown(name, p.uid, p.gid))
 		}))
 	}

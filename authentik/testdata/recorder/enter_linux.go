@@ -36,12 +36,12 @@ func enter(words []string) int {
 		Chroot:     root,
 		Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid), Groups: []uint32{uint32(gid)}},
 	}
+	caught := make(chan os.Signal, 1)
+	signal.Notify(caught, syscall.SIGTERM) // as soon as it runs somebody may send one
 	if err := cmd.Start(); err != nil {
 		fmt.Fprintln(os.Stderr, "enter:", err)
 		return 122
 	}
-	caught := make(chan os.Signal, 1)
-	signal.Notify(caught, syscall.SIGTERM)
 	go func() { // ends with the process
 		for sig := range caught {
 			_ = cmd.Process.Signal(sig)
