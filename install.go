@@ -12,13 +12,6 @@ import (
 	"ak-init/supervise"
 )
 
-// What is installed beside the programs: the name that authentik's own script has, and the program
-// that it leads to.
-const (
-	akName     = "ak"
-	akInitName = "ak-init"
-)
-
 // install puts this program into a directory, those that stand beside it, and a link by the name
 // of authentik's own script: for an image without a shell, or a volume that an init container
 // fills. The link comes last: whoever is called by it finds all else.
@@ -68,7 +61,7 @@ func programs() ([]prepare.Item, error) {
 		return found
 	})
 	items = append(items, beside...)
-	return append(items, prepare.Item{Name: akInitName, From: self}, prepare.Item{Name: akName, To: akInitName}), silence
+	return append(items, prepare.Item{Name: ownName, From: self}, prepare.Item{Name: scriptName, To: ownName}), silence
 }
 
 // installedLine says what became of one, or would.
