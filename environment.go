@@ -60,6 +60,7 @@ func (p *plan) environment(o options, f facts) {
 	for _, name := range slices.Sorted(maps.Keys(f.layout.Defaults)) {
 		p.setDefault(name, f.layout.Defaults[name], layout)
 	}
+	p.ownHome = p.env["HOME"]
 	p.setHome()
 	for _, name := range slices.Sorted(maps.Keys(f.onIPv4)) {
 		p.set(name, f.onIPv4[name], originNoIPv6)

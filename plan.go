@@ -66,6 +66,8 @@ type plan struct {
 	tempDirWarnings                 []error
 	grace, stopDelay, liveThreshold time.Duration
 	env                             map[string]string
+	// ownHome is where we are at home.
+	ownHome string
 }
 
 // servicePlan is one service, and what is its own.

@@ -34,7 +34,9 @@ func (p *plan) stepsBefore(f facts, verb authentik.Verb) error {
 
 func (p *plan) step(s authentik.Step, find finder) (process, error) {
 	child, err := p.resolve(s.Name, append([]string{s.Program}, s.Args...), find)
-	child.asSelf = s.Root
+	if child.asSelf = s.Root; s.Root && p.drops && p.ownHome != "" {
+		child.Environment = []variable{{"HOME", p.ownHome, "root's own"}}
+	}
 	return child, err
 }
 
@@ -53,7 +55,7 @@ func (p *plan) planTools(f facts, verb authentik.Verb) error {
 		if err != nil {
 			return err
 		}
-		child.Environment = own
+		child.Environment = append(child.Environment, own...)
 		p.Steps = append(p.Steps, child)
 	}
 	return nil
