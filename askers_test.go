@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"ak-init/health"
+	"ak-init/testdata/bed"
 )
 
 // socket is where the server's ak-init answers.
@@ -44,7 +45,7 @@ func TestTheSocketIsClosedToOthers(t *testing.T) {
 // In a TMPDIR like /tmp anybody can make a directory in anybody's name, and answer from it.
 func TestADirectoryOfSomebodyElseIsNotAsked(t *testing.T) {
 	t.Parallel()
-	need(t, "root", os.Geteuid() == 0, "needs root to give a directory away")
+	bed.Need(t, "root", os.Geteuid() == 0, "needs root to give a directory away")
 	s := newScene(t)
 	s.must(os.Chmod(s.tmpdir, 0o777|fs.ModeSticky), os.Mkdir(filepath.Dir(s.socket()), 0o755))
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: s.socket(), Net: "unix"})

@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"ak-init/testdata/bed"
 )
 
 // newCeleryScene is a scene of 2025.6 whose worker is real Celery, without authentik's tasks.
@@ -15,7 +17,7 @@ import (
 func newCeleryScene(t *testing.T) *scene {
 	t.Helper()
 	venv := os.Getenv("AK_CELERY")
-	need(t, "celery", venv != "", "AK_CELERY names no virtualenv with celery")
+	bed.Need(t, "celery", venv != "", "AK_CELERY names no virtualenv with celery")
 	s := newScene(t)
 	manage, err := filepath.Abs("testdata/celery/manage.py")
 	s.must(err)

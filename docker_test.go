@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"ak-init/testdata/bed"
 	"ak-init/testdata/standin/layout"
 )
 
@@ -27,7 +28,7 @@ func newDocker(t *testing.T) docker {
 	t.Helper()
 	d := docker{t, "ak-init-test-" + strings.ToLower(filepath.Base(t.TempDir())) + "-" + strings.ToLower(t.Name())}
 	out, err := exec.CommandContext(t.Context(), "docker", "version").CombinedOutput()
-	need(t, "docker", err == nil, "no Docker daemon answers: "+strings.TrimSpace(string(out)))
+	bed.Need(t, "docker", err == nil, "no Docker daemon answers: "+strings.TrimSpace(string(out)))
 	return d
 }
 

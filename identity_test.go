@@ -9,13 +9,15 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"ak-init/testdata/bed"
 )
 
 // asRoot is a scene that root starts.
 func asRoot(t *testing.T) *scene {
 	t.Helper()
 	t.Parallel()
-	need(t, "root", os.Geteuid() == 0, "needs root to give it up")
+	bed.Need(t, "root", os.Geteuid() == 0, "needs root to give it up")
 	return newScene(t)
 }
 
@@ -173,7 +175,7 @@ func TestSocketOfTheContainerEngine(t *testing.T) {
 func TestOpenFiles(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
-	need(t, "root", os.Geteuid() == 0, "needs root to set a hard limit and go on")
+	bed.Need(t, "root", os.Geteuid() == 0, "needs root to set a hard limit and go on")
 	s.akInit = s.dir + "/release"
 	releaseBuild(t, s.akInit)
 	tests := []struct{ limit, want, says string }{

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"ak-init/testdata/bed"
 )
 
 // releaseBuild builds ak-init as the Containerfile does.
@@ -88,7 +90,7 @@ func pss(t *testing.T, pid int) int {
 // for a minute, and takes no more than 6 MB; nor is its guard.
 func TestIdle(t *testing.T) {
 	t.Parallel()
-	need(t, "idle", os.Getenv("AK_IDLE") != "", "it takes two minutes: AK_IDLE=1 runs it")
+	bed.Need(t, "idle", os.Getenv("AK_IDLE") != "", "it takes two minutes: AK_IDLE=1 runs it")
 	s := newScene(t)
 	s.release()
 	r := s.start("server")

@@ -18,6 +18,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"ak-init/health"
+	"ak-init/testdata/bed"
 	"ak-init/testdata/image"
 	"ak-init/testdata/kubelet"
 	"ak-init/testdata/postgres"
@@ -38,10 +39,10 @@ const kubeImage = "localhost/ak-init:test"
 func newKube(t *testing.T) kube {
 	t.Helper()
 	program, venv := os.Getenv("AK_KUBELET"), os.Getenv("AK_VENV")
-	need(t, "kubelet", program != "", "AK_KUBELET names no kubelet; testdata/kubelet/build makes one")
-	need(t, "kubelet", venv != "", "AK_VENV names no virtualenv with gunicorn and dramatiq")
+	bed.Need(t, "kubelet", program != "", "AK_KUBELET names no kubelet; testdata/kubelet/build makes one")
+	bed.Need(t, "kubelet", venv != "", "AK_VENV names no virtualenv with gunicorn and dramatiq")
 	missing := kubelet.Missing()
-	need(t, "kubelet", missing == "", missing)
+	bed.Need(t, "kubelet", missing == "", missing)
 	k := kube{kubelet.Start(t, program), venv}
 	file := filepath.Join(t.TempDir(), "image.tar")
 	if err := image.Write(file, kubeImage, realRoot(t), image.Config{
@@ -613,7 +614,7 @@ func (p *pod) finished(task string) {
 func (p *pod) startRedis() {
 	p.t.Helper()
 	path, err := exec.LookPath("redis-server")
-	need(p.t, "kubelet", err == nil, "redis-server is missing")
+	bed.Need(p.t, "kubelet", err == nil, "redis-server is missing")
 	cmd := exec.Command(path, "--port", "0", "--unixsocket", p.record+"/redis", "--unixsocketperm", "777", "--save", "", "--dir", p.record)
 	p.must(cmd.Start())
 	p.t.Cleanup(func() {

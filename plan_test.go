@@ -35,7 +35,13 @@ func somewhere() facts {
 
 func planOf(t *testing.T, f facts, args []string, environ ...string) plan {
 	t.Helper()
-	o, err := parse(args, environ)
+	return planAs(t, f, ownName, args, environ...)
+}
+
+// planAs is what we plan when we are called by a name.
+func planAs(t *testing.T, f facts, name string, args []string, environ ...string) plan {
+	t.Helper()
+	o, err := parseAs(name, args, environ)
 	if err != nil {
 		t.Fatal(err)
 	}

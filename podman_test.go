@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"ak-init/testdata/bed"
 	"ak-init/testdata/image"
 )
 
@@ -30,8 +31,8 @@ const (
 func newPodman(t *testing.T) podman {
 	t.Helper()
 	_, err := exec.LookPath("podman")
-	need(t, "podman", err == nil, "podman is missing")
-	need(t, "podman", os.Geteuid() == 0, "podman is tried as root")
+	bed.Need(t, "podman", err == nil, "podman is missing")
+	bed.Need(t, "podman", os.Geteuid() == 0, "podman is tried as root")
 	dir, err := os.MkdirTemp("/var/tmp", "ak-p-") //nolint:usetesting // t.TempDir is too long for sockets
 	if err != nil {
 		t.Fatal(err)
@@ -64,7 +65,7 @@ func newPodman(t *testing.T) podman {
 	}
 	p.run("load", "-i", file)
 	out, err := p.command("run", "--rm", "--pull", "never", "--network", "none", nofile, nproc, podmanImage, "version").CombinedOutput()
-	need(t, "podman", err == nil, "podman runs nothing here: "+string(out))
+	bed.Need(t, "podman", err == nil, "podman runs nothing here: "+string(out))
 	return p
 }
 

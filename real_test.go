@@ -4,23 +4,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
-)
 
-// need skips a test whose bed is missing, or fails it where AK_BEDS promises the bed.
-func need(t *testing.T, bed string, have bool, missing string) {
-	t.Helper()
-	switch {
-	case have:
-	case slices.Contains(strings.Split(os.Getenv("AK_BEDS"), ","), bed):
-		t.Fatalf("AK_BEDS names %s, and %s", bed, missing)
-	default:
-		t.Skip(missing)
-	}
-}
+	"ak-init/testdata/bed"
+)
 
 // newRealScene is a scene in which gunicorn and dramatiq are the real ones; the Go
 // server before gunicorn is the stand-in, since the real one needs the whole of
@@ -28,7 +17,7 @@ func need(t *testing.T, bed string, have bool, missing string) {
 func newRealScene(t *testing.T) *scene {
 	t.Helper()
 	venv := os.Getenv("AK_VENV")
-	need(t, "real", venv != "", "AK_VENV names no virtualenv with gunicorn and dramatiq")
+	bed.Need(t, "real", venv != "", "AK_VENV names no virtualenv with gunicorn and dramatiq")
 	s := newScene(t)
 	real, err := filepath.Abs("testdata/real")
 	s.must(err)
@@ -136,7 +125,7 @@ func TestRealDramatiqThatMayNotStart(t *testing.T) {
 func startRedis(t *testing.T, s *scene) {
 	t.Helper()
 	path, err := exec.LookPath("redis-server")
-	need(t, "real", err == nil, "redis-server is missing")
+	bed.Need(t, "real", err == nil, "redis-server is missing")
 	socket := s.dir + "/redis"
 	cmd := exec.Command(path, "--port", "0", "--unixsocket", socket, "--save", "", "--dir", s.dir)
 	s.must(cmd.Start())

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ak-init/notify"
+	"ak-init/testdata/bed"
 )
 
 // serviceManager listens as systemd does, and takes what the main process sends alone
@@ -308,7 +309,7 @@ func TestARestartIsFollowed(t *testing.T) {
 func TestUnitIsWhatSystemdTakes(t *testing.T) {
 	t.Parallel()
 	analyze, err := exec.LookPath("systemd-analyze")
-	need(t, "systemd", err == nil, "no systemd-analyze")
+	bed.Need(t, "systemd", err == nil, "no systemd-analyze")
 	s := newScene(t)
 	unit, err := os.ReadFile("contrib/systemd/authentik@.service")
 	s.must(err)

@@ -12,12 +12,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ak-init/prepare"
+	"ak-init/testdata/bed"
 )
 
 // ownTempDir mounts a tmpfs as the scene's TMPDIR.
 func (s *scene) ownTempDir(options string) {
 	s.t.Helper()
-	need(s.t, "root", os.Geteuid() == 0, "needs root: it mounts a file system")
+	bed.Need(s.t, "root", os.Geteuid() == 0, "needs root: it mounts a file system")
 	if err := unix.Mount("tmpfs", s.tmpdir, "tmpfs", 0, options); err != nil {
 		s.t.Skipf("cannot mount a tmpfs here: %v", err)
 	}

@@ -13,20 +13,6 @@ import (
 	"ak-init/prepare"
 )
 
-// calledAs plans what a name and words are in a release.
-func calledAs(t *testing.T, f facts, name string, words ...string) plan {
-	t.Helper()
-	o, err := parseAs(name, words, []string{"TMPDIR=/dev/shm"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := makePlan(o, f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
-}
-
 func TestVerbsOfEachRelease(t *testing.T) {
 	manage := func(words string) string { return strings.TrimSpace("python -m manage " + words) }
 	for _, tt := range []struct {
@@ -64,7 +50,7 @@ func TestVerbsOfEachRelease(t *testing.T) {
 			if want == "" {
 				want = tt.want
 			}
-			p := calledAs(t, f, name, strings.Fields(tt.words)...)
+			p := planAs(t, f, name, strings.Fields(tt.words), "TMPDIR=/dev/shm")
 			var got []string
 			for _, s := range p.Steps {
 				got = append(got, s.Name+" "+strings.Join(s.Argv, " "))
@@ -78,7 +64,7 @@ func TestVerbsOfEachRelease(t *testing.T) {
 }
 
 func TestWordsThatTheScriptDropsAreSaid(t *testing.T) {
-	p := calledAs(t, onRelease("2026.2.2"), scriptName, "server", "--grace-period", "1s")
+	p := planAs(t, onRelease("2026.2.2"), scriptName, []string{"server", "--grace-period", "1s"}, "TMPDIR=/dev/shm")
 	if p.GracePeriod != "25s" {
 		t.Errorf("a word is taken for a flag: %s", p.GracePeriod)
 	}

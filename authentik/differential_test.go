@@ -6,8 +6,9 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strings"
 	"testing"
+
+	"ak-init/testdata/bed"
 )
 
 // tried are the releases of which ak-init is held against the table: one or more of each row of
@@ -76,18 +77,6 @@ func scriptOf(t *testing.T) (script, release string) {
 	return script, release
 }
 
-// need skips a test whose bed is missing, or fails it where AK_BEDS promises the bed.
-func need(t *testing.T, bed string, have bool, missing string) {
-	t.Helper()
-	switch {
-	case have:
-	case slices.Contains(strings.Split(os.Getenv("AK_BEDS"), ","), bed):
-		t.Fatalf("AK_BEDS names %s, and %s", bed, missing)
-	default:
-		t.Skip(missing)
-	}
-}
-
 // comparison is one row, for one release and one user.
 type comparison struct {
 	table    behaviour
@@ -102,7 +91,7 @@ type comparison struct {
 
 func (c comparison) test(t *testing.T) {
 	t.Parallel()
-	need(t, "root", os.Geteuid() == 0 || !c.root && !c.row.OwnRoot, "needs root for a root of its own")
+	bed.Need(t, "root", os.Geteuid() == 0 || !c.root && !c.row.OwnRoot, "needs root for a root of its own")
 	argv, err := words(c.row.Ak)
 	must(t, err)
 	if c.script != "" {

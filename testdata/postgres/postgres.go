@@ -4,6 +4,7 @@
 package postgres
 
 import (
+	"ak-init/testdata/bed"
 	"bufio"
 	"fmt"
 	"net"
@@ -13,7 +14,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -143,13 +143,7 @@ func template() (string, string) {
 // Bed skips a test where PostgreSQL is missing, or fails it where AK_BEDS promises it.
 func Bed(t *testing.T, missing string) {
 	t.Helper()
-	switch {
-	case missing == "":
-	case slices.Contains(strings.Split(os.Getenv("AK_BEDS"), ","), "postgres"):
-		t.Fatalf("AK_BEDS names postgres, and %s", missing)
-	default:
-		t.Skip(missing)
-	}
+	bed.Need(t, "postgres", missing == "", missing)
 }
 
 // Start runs a PostgreSQL of its own. Each file goes into its data directory first: at
