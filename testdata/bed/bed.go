@@ -10,13 +10,13 @@ import (
 
 // Need skips a test whose bed is missing, or fails it where AK_BEDS, a list with commas, promises
 // the bed.
-func Need(t testing.TB, name string, have bool, missing string) {
-	t.Helper()
+func Need(tb testing.TB, name string, have bool, missing string) {
+	tb.Helper()
 	switch {
 	case have:
 	case slices.Contains(strings.Split(os.Getenv("AK_BEDS"), ","), name):
-		t.Fatalf("AK_BEDS names %s, and %s", name, missing)
+		tb.Fatalf("AK_BEDS names %s, and %s", name, missing)
 	default:
-		t.Skip(missing)
+		tb.Skip(missing)
 	}
 }

@@ -4,7 +4,6 @@
 package postgres
 
 import (
-	"ak-init/testdata/bed"
 	"bufio"
 	"fmt"
 	"net"
@@ -18,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"ak-init/testdata/bed"
 )
 
 // beds are the servers of this run; Close ends them.
