@@ -81,7 +81,8 @@ func listen(path string) (*net.UnixListener, error) {
 // liveProbe asks whether anybody answers, whatever the answer is. Without its database Django has
 // nothing but 500 for every question, this one included (authentik/tenants/middleware.py), and
 // the Go server makes that 502, which it also gives where gunicorn is dead: gunicorn is asked
-// then.
+// then. One that has been started again waits for the database, and migrates, before it binds its
+// socket (lifecycle/gunicorn.conf.py): it is no deader than the first one was then.
 func liveProbe(h healthPlan) health.Probe {
 	if h.Live == "" {
 		// supervise knows first whether the process lives.
@@ -93,7 +94,11 @@ func liveProbe(h healthPlan) health.Probe {
 		if unanswered(err) != nil || h.LiveSocket == "" || err == nil && !h.liveAlone {
 			return unanswered(err)
 		}
-		return unanswered(health.HTTP([]string{h.LiveSocket}, h.Live, time.Until(deadline)))
+		err = health.HTTP([]string{h.LiveSocket}, h.Live, time.Until(deadline))
+		if errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.ENOENT) {
+			return nil // nobody is there: whether a gunicorn boots behind the server is seen otherwise
+		}
+		return unanswered(err)
 	}
 }
 

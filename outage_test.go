@@ -86,3 +86,22 @@ func fall(t *testing.T, l *net.TCPListener) error {
 	fill(t, l.Addr().String())
 	return err
 }
+
+// A gunicorn that has died is started again, and waits for the database before it binds its
+// socket.
+func TestAGunicornThatBootsAnewIsNoReasonToDie(t *testing.T) {
+	t.Parallel()
+	s := newTruthScene(t)
+	s.env = append(s.env, "REAL_BOOT_DELAY=6") // the threshold is 2 s
+	r := s.start("server")
+	s.awaitHealth(0, "--ready")
+	dead := s.firstChild()
+	for _, pid := range append(s.childrenOf(dead), dead) {
+		s.kill(pid, syscall.SIGKILL)
+	}
+	s.awaitHealth(1, "--ready")
+	s.livesOn(4 * time.Second)
+	s.awaitHealth(0, "--ready")
+	r.stop()
+	s.nothingLeft()
+}
