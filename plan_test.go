@@ -202,7 +202,7 @@ func TestRunChangesNothing(t *testing.T) {
 	f.layout, f.release = authentik.Layout{}, authentik.Release{}
 	p := planOf(t, f, []string{"run", "--restart", "on-failure", "--success-exit", "3,143", "--", "/srv/x y", "--flag", "--", "z"}, "TMPDIR=relative", "PATH=/bin")
 	s := p.spec()
-	if got := s.Services[0]; !slices.Equal(got.Argv, []string{"/srv/x y", "--flag", "--", "z"}) || !slices.Equal(got.Env, []string{"PATH=/bin", "TMPDIR=relative"}) || got.Dir != "" || got.Name != "x y" || !got.Foreground {
+	if got := s.Services[0]; !slices.Equal(got.Argv, []string{"/srv/x y", "--flag", "--", "z"}) || !slices.Equal(got.Env, []string{"PATH=/bin", "TMPDIR=relative"}) || got.Dir != "" || got.Name != "x_y" || !got.Foreground {
 		t.Errorf("runs %+v", got)
 	}
 	if len(p.Directories) != 0 || s.Restart.Policy != "on-failure" || s.Restart.Limit != 5 || !slices.Equal(s.Success, []int{3, 143}) {
