@@ -95,8 +95,8 @@ func liveProbe(h healthPlan) health.Probe {
 			return unanswered(err)
 		}
 		err = health.HTTP([]string{h.LiveSocket}, h.Live, time.Until(deadline))
-		if errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.ENOENT) {
-			return nil // nobody is there: whether a gunicorn boots behind the server is seen otherwise
+		if (errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.ENOENT)) && !health.Bound(h.LiveSocket) {
+			return nil // whether a gunicorn boots behind the server is seen otherwise
 		}
 		return unanswered(err)
 	}

@@ -210,7 +210,7 @@ func parseAs(name string, args, environ []string) (options, error) {
 		}
 	}
 	if o.command == "" {
-		return o, refuse(exitUsage, errors.New("no command given: "+knownCommands))
+		return o, refuse(exitUsage, errors.New("no command given: known are "+strings.Join(ownCommands(), ", ")))
 	}
 	if slices.Contains(byHand(), o.command) && o.given["log-level"] == "" {
 		o.logLevel = "warning" // who starts something by hand wants to see that alone
@@ -241,8 +241,6 @@ func ownCommands() []string {
 		"env", "install", "version", "help",
 	}
 }
-
-const knownCommands = "known are server, worker, all, migrate, run, bash, manage, check, healthcheck, status, env, install, version and help"
 
 // scriptWords takes words as lifecycle/ak does: none is a flag of ours, and what is no verb of
 // its own is Django's.

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"ak-init/authentik"
 	"ak-init/health"
 	"ak-init/prepare"
 	"ak-init/supervise"
@@ -51,8 +50,6 @@ func outputs() []string { return []string{"text", "json", "svg", "docker"} }
 // commandFaults judges the words.
 func (o *options) commandFaults() []error {
 	switch o.command {
-	case "server", "all", "migrate", "bash", "version", "help":
-	case "dump_config", "test-all", "worker-status", "debug", authentik.ManageName:
 	case "worker":
 		if err := o.noOtherCommand(); err != nil {
 			return []error{err}

@@ -114,9 +114,13 @@ func askStatus(o options) ([]status, error) {
 	return nil, refuse(exitUnavailable, fmt.Errorf("no ak-init of %s runs with its files in %s", prepare.Self(), strings.Join(dirs, ", ")))
 }
 
+// statusTimeout is longer than a probe's: somebody looks, perhaps because the machine is short of
+// everything, and no kubelet gives up on it.
+const statusTimeout = 3 * time.Second
+
 // askOneStatus gives nothing where nobody is.
 func askOneStatus(socket string) (*status, error) {
-	line, err := health.AskStatus(socket, askTimeout)
+	line, err := health.AskStatus(socket, statusTimeout)
 	if errors.Is(err, health.ErrNobody) {
 		return nil, nil //nolint:nilnil // nobody is no error
 	}

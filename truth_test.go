@@ -101,6 +101,13 @@ func pretences() []pretence {
 			reason: "authentik-core.sock: no answer in time",
 		},
 		{
+			// With a later release the server would answer for as long as it keeps a connection.
+			name: "gunicorn's socket, whose file somebody has removed", service: "server", env: []string{"STANDIN_LIVE_ALONE=1"},
+			before:  func(s *scene) { s.claimToBe("2025.10.3") },
+			befalls: func(s *scene) { s.must(os.Remove(s.tmpdir + "/authentik-core.sock")) },
+			reason:  "authentik-core.sock: connect: no such file",
+		},
+		{
 			// That a port is taken is only a warning of authentik's; who answers there is healthy.
 			name: "a port that is another's", service: "server", before: func(s *scene) { s.takeAddress() },
 			unready: true, reason: "another process's",

@@ -43,7 +43,7 @@ func (p *plan) step(s authentik.Step, find finder) (process, error) {
 // planTools adds the steps that install what authentik's debugger wants, where that makes sense.
 func (p *plan) planTools(f facts, verb authentik.Verb) error {
 	wanted := verb.WantsTools || f.settings.Debugger() && !verb.Interactive
-	if lacks := p.lacksForTools(f); !wanted || lacks != nil {
+	if !wanted || p.lacksForTools(f) != nil {
 		return nil //nolint:nilerr // the check says why not
 	}
 	own := []variable{{"DEBIAN_FRONTEND", "noninteractive", "nobody answers questions"}}
@@ -66,7 +66,7 @@ func (p *plan) planTools(f facts, verb authentik.Verb) error {
 func (p *plan) lacksForTools(f facts) error {
 	var faults []error
 	switch {
-	case f.view.Exists == nil || !f.view.Exists(path.Join(f.layout.Root, "ak-root")):
+	case !f.view.Exists(path.Join(f.layout.Root, "ak-root")):
 		return errors.New("this is no container of authentik's (it has no /ak-root)")
 	case f.self.UID != 0:
 		faults = append(faults, errors.New("only root can install packages"))

@@ -58,20 +58,22 @@ type bed struct {
 	// asPID1 tells that candidates can be PID 1 of a namespace; whyNot says why they cannot.
 	asPID1 bool
 	whyNot error
+	// runs is how often start-up and health check are measured.
+	runs int
 	// live are our own children that run and are to be left alone.
 	live map[int]bool
 	// faults is the file that all candidates write their stderr to.
 	faults *os.File
 }
 
-func newBed(ctx context.Context) (*bed, error) {
+func newBed(ctx context.Context, runs int) (*bed, error) {
 	dir, err := os.MkdirTemp("", "ak-bench-")
 	if err != nil {
 		return nil, err
 	}
 	in := func(name string) string { return filepath.Join(dir, name) }
 	b := &bed{
-		dir: dir, akInit: in("ak-init"), empty: in("empty"), service: in("service"), enter: in("enter"),
+		dir: dir, runs: runs, akInit: in("ak-init"), empty: in("empty"), service: in("service"), enter: in("enter"),
 		receiver: in("receiver"), orphans: in("orphans"), sleeper: in("sleeper"), script: os.Getenv("AK_SCRIPT"),
 		quick: in("quick"), whole: in("whole"), live: map[int]bool{},
 	}

@@ -30,15 +30,19 @@ import (
 	"time"
 )
 
+// pageRuns is how many runs the page is made of.
+const pageRuns = 101
+
 func main() {
 	// A child gets SIGKILL when the thread that started it ends (man 2 prctl,
 	// PR_SET_PDEATHSIG): this one ends with the process.
 	runtime.LockOSThread()
 	write := flag.Bool("write", false, "write "+pagePath)
 	only := flag.String("only", "", "measure only these `TOPICS`, with commas between: "+strings.Join(topicNames(), ", "))
+	runs := flag.Int("runs", pageRuns, "measure start-up and health check `N` times")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := bench(ctx, *write, *only)
+	err := bench(ctx, *write, *only, *runs)
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -80,15 +84,18 @@ func topicNames() []string {
 	return names
 }
 
-func bench(ctx context.Context, write bool, only string) (err error) {
+func bench(ctx context.Context, write bool, only string, runs int) (err error) {
 	wanted, err := choose(only)
 	if err != nil {
 		return err
 	}
-	if write && only != "" {
-		return errors.New("-write is for all topics")
+	if write && (only != "" || runs != pageRuns) {
+		return errors.New("-write is for all topics, and as many runs as by default")
 	}
-	b, err := newBed(ctx)
+	if runs < 1 {
+		return errors.New("-runs is less than one")
+	}
+	b, err := newBed(ctx, runs)
 	if err != nil {
 		return err
 	}

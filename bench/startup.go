@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// runs is how often start-up and health check are measured, in turn, after a few that do
-// not count; slow candidates have one run in slowEvery.
-const runs, warmUps, slowEvery = 101, 5, 25
+// Start-up and health check are measured in turn, after a few runs that do not count; slow
+// candidates have one run in slowEvery.
+const warmUps, slowEvery = 5, 25
 
 // runner is one thing whose run is measured from exec on.
 type runner struct {
@@ -83,7 +83,7 @@ func fixed(argv ...string) func(bool) ([]string, error) {
 
 // inTurn measures each of them once, and then each of them again.
 func (b *bed) inTurn(ctx context.Context, pid1 bool, all []*runner) error {
-	for i := range runs + warmUps {
+	for i := range b.runs + warmUps {
 		for _, r := range all {
 			if r.slow && i%slowEvery != 0 {
 				continue

@@ -36,6 +36,24 @@ func WaitsFor(family []Process, ports []int) (peer string) {
 	return peers[held]
 }
 
+// Bound tells whether somebody listens at a unix socket of this path, be its file still there or
+// not (unix(7), proc_pid_net(5): number, references, protocol, flags, type, state, inode, path; flag
+// 00010000 is __SO_ACCEPTCON).
+func Bound(path string) bool {
+	f, err := os.Open("/proc/net/unix")
+	if err != nil {
+		return false
+	}
+	defer func() { _ = f.Close() }()
+	lines := bufio.NewScanner(f)
+	for read := 0; read < maxConnections && lines.Scan(); read++ {
+		if field := strings.Fields(lines.Text()); len(field) > 7 && field[3] == "00010000" && strings.HasSuffix(lines.Text(), " "+path) {
+			return true
+		}
+	}
+	return false
+}
+
 // maxConnections bounds how much of each table is read: 150 bytes a line.
 const maxConnections = 20_000
 

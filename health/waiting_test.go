@@ -47,3 +47,23 @@ func TestWhoIsHeardIsNotWaitedFor(t *testing.T) {
 		t.Errorf("it waits for %s, which has answered", peer)
 	}
 }
+
+func TestASocketWithoutItsFileIsBound(t *testing.T) {
+	path := t.TempDir() + "/a sock"
+	if Bound(path) {
+		t.Error("before anybody has bound it")
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(path); err != nil || !Bound(path) {
+		t.Errorf("somebody listens there (%v)", err)
+	}
+	if Bound(path[1:]) {
+		t.Error("by a part of its name")
+	}
+	if err := l.Close(); err != nil && !strings.Contains(err.Error(), "no such file") || Bound(path) {
+		t.Errorf("closed (%v), and still bound", err)
+	}
+}
