@@ -170,7 +170,7 @@ func TestMissingTmpIsMade(t *testing.T) {
 	if err != nil || info.Mode() != os.ModeDir|os.ModeSticky|0o777 {
 		t.Errorf("/tmp: %v, %v", info, err)
 	}
-	r.says("directory made", `"path":"/tmp"`)
 	s.awaitPIDFile() // from then on it hears TERM
 	r.stop()
+	r.says("directory made", `"path":"/tmp"`)
 }
