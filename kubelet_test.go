@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -323,7 +324,7 @@ func TestKubelet(t *testing.T) {
 		"a hung server is restarted":                              kube.hung,
 		"a request in flight is answered when the pod is deleted": kube.drain,
 		"a migration is live for as long as it lasts":             kube.migration,
-		"an outage of the database restarts nobody":               kube.outage,
+		"an outage of the database restarts nobody who asks us":   kube.outage,
 		"a worker finishes its task":                              kube.worker,
 		"a hung worker is restarted":                              kube.hungWorker,
 		"a killed server is restarted, and its code is known":     kube.killed,
@@ -485,7 +486,8 @@ func (k kube) migration(t *testing.T, _ *postgres.Server) {
 	}
 }
 
-// outage takes PostgreSQL away from pods that are ready, and gives it back.
+// outage takes PostgreSQL away from pods that are ready, and gives it back. authentik's own live
+// path answers 502 meanwhile, so that who asks there restarts a server that nothing is wrong with.
 func (k kube) outage(t *testing.T, _ *postgres.Server) {
 	t.Helper()
 	db := authentiks(t)
@@ -494,8 +496,11 @@ func (k kube) outage(t *testing.T, _ *postgres.Server) {
 	all.startRedis()
 	all.apply()
 	all.awaitReady(true)
-	pods = append(pods, all)
+	own := pods[slices.IndexFunc(pods, func(p *pod) bool { return p.name == "outage-own" })]
+	pods = append(slices.DeleteFunc(pods, func(p *pod) bool { return p == own }), all)
 	db.Stop()
+	own.restarted(0, "Completed")
+	own.tells("Unhealthy", "Liveness probe failed: HTTP probe failed with statuscode: 502")
 	for _, p := range pods {
 		p.awaitReady(false)
 	}
@@ -511,6 +516,7 @@ func (k kube) outage(t *testing.T, _ *postgres.Server) {
 		p.awaitReady(true)
 		p.untouched()
 	}
+	own.awaitReady(true)
 }
 
 // workers are two pods with a worker, whom a kubelet asks by exec and over HTTP.
