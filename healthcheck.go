@@ -23,7 +23,7 @@ import (
 // asked. Kubernetes gives an exec probe 1 s unless told otherwise, authentik's chart 3 s, and so
 // does the image's HEALTHCHECK: who is ended by Docker cannot say why.
 const (
-	askTimeout    = health.ProbeTimeout + 100*time.Millisecond
+	askTimeout    = health.AnswerTimeout + 100*time.Millisecond
 	directTimeout = 2500 * time.Millisecond
 )
 

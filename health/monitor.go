@@ -2,6 +2,7 @@ package health
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"sync"
 	"time"
@@ -11,9 +12,16 @@ import (
 // back within [ProbeTimeout].
 type Probe func() error
 
-// ProbeTimeout bounds one probe. It is below the second that Kubernetes gives an
-// exec probe by default, so that the asker hears why instead of being killed.
-const ProbeTimeout = 800 * time.Millisecond
+// ProbeTimeout bounds one probe, and AnswerTimeout an answer: a probe, the look at the service's
+// processes beside it, and what lies behind a failure. It is below the second that Kubernetes
+// gives an exec probe by default, so that the asker hears why instead of being killed.
+const (
+	ProbeTimeout  = 700 * time.Millisecond
+	AnswerTimeout = 800 * time.Millisecond
+)
+
+// errLate is for what takes longer than an answer may, as where others have the processor.
+var errLate = fmt.Errorf("it cannot be looked at in time (%s)", AnswerTimeout)
 
 // shareFor is how long one probe's outcome answers everybody: askers in a crowd
 // cost the service one request.
@@ -73,13 +81,13 @@ const forget = 10
 // it sees; tell may be called from any goroutine, and must not ask.
 func NewMonitor(service string, p Probes, tell func(Change)) *Monitor {
 	m := &Monitor{service: service, tell: tell, threshold: cmp.Or(p.Threshold, Threshold)}
-	m.live = newShared(func() error {
+	m.live = newShared(errLate, func() error {
 		if err := p.Live(); err == nil || m.cause(p) == nil {
 			return err
 		}
 		return nil
 	})
-	m.ready = newShared(func() error {
+	m.ready = newShared(errLate, func() error {
 		err := p.Ready()
 		if err == nil {
 			return nil
@@ -89,7 +97,7 @@ func NewMonitor(service string, p Probes, tell func(Change)) *Monitor {
 		}
 		return err
 	})
-	m.watch = newShared(func() Look {
+	m.watch = newShared(Look{Unready: errLate}, func() Look {
 		if p.Watch == nil {
 			return Look{}
 		}
@@ -143,7 +151,9 @@ func (m *Monitor) Stopping() {
 	m.stopping = true
 }
 
-// Answer judges the question now, probing where that is needed.
+// Answer judges the question now, probing where that is needed, and comes back within
+// [AnswerTimeout]. A probe that is late has failed; a look that is late shows neither that the
+// service is ready nor that a restart would help.
 func (m *Monitor) Answer(q Question) Answer {
 	s := m.seen()
 	if !s.running || s.stopping {
@@ -154,9 +164,11 @@ func (m *Monitor) Answer(q Question) Answer {
 	if q == Ready || !s.wasReady {
 		asked, probe = Ready, m.ready
 	}
+	late, cancel := context.WithTimeout(context.Background(), AnswerTimeout)
+	defer cancel()
 	watched := make(chan Look, 1)
-	go func() { watched <- m.watch.ask() }() // ends with its look; side by side both fit into the asker's time
-	probed := probe.ask()
+	go func() { watched <- m.watch.ask(late) }() // side by side both fit into the asker's time
+	probed := probe.ask(late)
 	change, turned := m.note(&s, asked, <-watched, probed)
 	if turned && m.tell != nil {
 		m.tell(change)
@@ -208,6 +220,8 @@ func (m *Monitor) note(s *seen, asked Question, watched Look, probed error) (c C
 // Each question has its own, so that nobody waits for more than one probe.
 type shared[T any] struct {
 	probe func() T
+	// late is what it comes to for those who cannot wait for it.
+	late T
 	// turn holds one token: probes never overlap. (A channel, since a mutex stops the
 	// clock of testing/synctest.)
 	turn chan struct{}
@@ -215,16 +229,33 @@ type shared[T any] struct {
 	last T
 }
 
-func newShared[T any](probe func() T) *shared[T] {
-	return &shared[T]{probe: probe, turn: make(chan struct{}, 1)}
+func newShared[T any](late T, probe func() T) *shared[T] {
+	return &shared[T]{probe: probe, late: late, turn: make(chan struct{}, 1)}
 }
 
-func (s *shared[T]) ask() T {
-	s.turn <- struct{}{}
-	defer func() { <-s.turn }()
-	if s.at.IsZero() || time.Since(s.at) >= shareFor {
+// ask gives the outcome, or what is known when ctx ends before there is one. The probe goes on
+// then, and whoever asks later waits for it.
+func (s *shared[T]) ask(ctx context.Context) T {
+	select {
+	case s.turn <- struct{}{}:
+	case <-ctx.Done():
+		return s.late
+	}
+	if !s.at.IsZero() && time.Since(s.at) < shareFor {
+		defer func() { <-s.turn }()
+		return s.last
+	}
+	outcome := make(chan T, 1)
+	go func() { // ends with its probe
+		defer func() { <-s.turn }()
 		s.last = s.probe()
 		s.at = time.Now()
+		outcome <- s.last
+	}()
+	select {
+	case last := <-outcome:
+		return last
+	case <-ctx.Done():
+		return s.late
 	}
-	return s.last
 }

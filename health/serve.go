@@ -43,7 +43,7 @@ func Serve(listener *net.UnixListener, uids []int, desk Desk) {
 			continue
 		}
 		room <- struct{}{}
-		go func() { // ends by askTimeout and one probe's time-out at the latest
+		go func() { // ends by askTimeout and AnswerTimeout at the latest
 			defer func() { <-room }()
 			defer func() { _ = conn.Close() }()
 			hear(conn, uids, desk)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -229,6 +230,66 @@ func TestNobodyWaitsForMoreThanOneProbe(t *testing.T) {
 			t.Errorf("%d looks, want one for the first question and one for the crowd", looks)
 		}
 	})
+}
+
+// What hangs for ever, be it in the kernel, holds nobody up and is not begun a second time. A
+// look that hangs ends no service that answers, a probe that hangs does so as silence would.
+func TestWhatHangsHoldsNobodyUp(t *testing.T) {
+	for name, test := range map[string]struct {
+		probeHangs, watchHangs bool
+		live                   bool
+	}{
+		"a look":  {watchHangs: true, live: true},
+		"a probe": {probeHangs: true},
+		"both":    {probeHangs: true, watchHangs: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				hung := make(chan struct{})
+				defer close(hung)
+				var hangs atomic.Bool
+				var probes, looks atomic.Int32
+				probe := func() error {
+					if probes.Add(1); hangs.Load() && test.probeHangs {
+						<-hung
+					}
+					return nil
+				}
+				watch := func(int) Look {
+					if looks.Add(1); hangs.Load() && test.watchHangs {
+						<-hung
+					}
+					return Look{}
+				}
+				m := NewMonitor("server", Probes{Live: probe, Ready: func() error { return nil }, Watch: watch}, nil)
+				m.Running(1)
+				m.Answer(Ready)
+				hangs.Store(true)
+				probes.Store(0)
+				looks.Store(0)
+				for range 10 {
+					time.Sleep(Threshold / 5)
+					begin := time.Now()
+					a := m.Answer(Live)
+					if took := time.Since(begin); took > AnswerTimeout {
+						t.Errorf("an answer took %s", took)
+					}
+					if test.live && !a.Healthy {
+						t.Errorf("%+v", a)
+					}
+				}
+				if a := m.Answer(Live); a.Healthy != test.live || !test.live && !strings.Contains(a.Reason, errLate.Error()) {
+					t.Errorf("at last: %+v", a)
+				}
+				if a := m.Answer(Ready); test.watchHangs && (a.Healthy || !strings.Contains(a.Reason, errLate.Error())) {
+					t.Errorf("ready: %+v", a)
+				}
+				if p, l := probes.Load(), looks.Load(); test.probeHangs && p > 1 || test.watchHangs && l > 1 {
+					t.Errorf("%d probes and %d looks at a time", p, l)
+				}
+			})
+		})
+	}
 }
 
 // What the ready question alone is about says nothing of whether it lives.

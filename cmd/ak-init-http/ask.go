@@ -10,9 +10,9 @@ import (
 )
 
 const (
-	// askTimeout is how long ak-init may take to answer a question. Its own probe takes
-	// [health.ProbeTimeout] at most, and Kubernetes gives a probe 1 s unless told otherwise.
-	askTimeout = health.ProbeTimeout + 100*time.Millisecond
+	// askTimeout is how long ak-init may take to answer a question. It takes
+	// [health.AnswerTimeout] at most itself, and Kubernetes gives a probe 1 s unless told otherwise.
+	askTimeout = health.AnswerTimeout + 100*time.Millisecond
 	// statusTimeout is the same for its status. Prometheus gives a scrape 10 s.
 	statusTimeout = 2 * time.Second
 )
