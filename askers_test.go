@@ -242,6 +242,7 @@ func notANuisance(t *testing.T, s *scene, requests func(path string) int) {
 	}
 	// The first to ask has ak-init look at the room in TMPDIR.
 	s.awaitHealth(0, "--ready")
+	s.await("what is said of that", func() bool { return strings.Contains(r.logs.String(), `"event":"ready"`) })
 	before, asked := look(), [2]int{requests(paths[0]), requests(paths[1])}
 	begun := time.Now()
 	n := s.askSteadily(every, long)
