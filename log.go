@@ -94,7 +94,7 @@ func (l *logger) exited(e supervise.Exited) {
 	case e.Code != 0 && !e.Asked:
 		l.Error("child exited", fields...)
 	case e.Code != 0 && e.Command.Whole: // which migrations are alone
-		l.Warn("a migration was interrupted: the next start begins again where it stood", fields...)
+		l.Warn("a migration was interrupted: the next start goes on from the last one that was finished", fields...)
 	default:
 		l.Info("child exited", fields...)
 	}

@@ -20,6 +20,10 @@ type Holder struct {
 	// it took the lock PostgreSQL does not say. Active is when its last query began.
 	// Both are on this machine's clock, and zero where nothing is known.
 	Since, Active time.Time
+	// Blocks is the pid of a session that waits for something else which this one has locked, 0
+	// where none does, and BlocksAt the table or index, empty where it is neither.
+	Blocks   int
+	BlocksAt string
 	// Ours is whether it is the very session that asked. That has taken no lock: a pooler in
 	// transaction mode has given it away with the lock on it.
 	Ours bool
@@ -37,18 +41,28 @@ func (h Holder) String() string {
 	if !h.Since.IsZero() {
 		since = h.Since.Format(time.RFC3339)
 	}
-	return fmt.Sprintf("pid %d, user %s, from %s, application %s, %s, since %s",
+	line := fmt.Sprintf("pid %d, user %s, from %s, application %s, %s, since %s",
 		h.PID, known(h.User), known(h.Address), known(h.Application), known(h.State), since)
+	if h.Blocks != 0 {
+		line += fmt.Sprintf(", with pid %d waiting for its lock on %s", h.Blocks, known(h.BlocksAt))
+	}
+	return line
 }
 
 // holderQuery asks for the holder of pg_advisory_lock(bigint): its upper half is classid,
 // its lower objid, objsubid is 1, and such locks are each database's own (PostgreSQL's
-// manual, "pg_locks"). Ages, not times: the clocks may differ.
+// manual, "pg_locks"). Ages, not times: the clocks may differ. Who waits for the lock itself waits for
+// its turn, and is not blocked.
 const holderQuery = `select l.pid, a.application_name, coalesce(pg_catalog.host(a.client_addr), case when a.backend_start is not null then 'socket' end),
 	a.usename, a.state,
 	extract(epoch from pg_catalog.clock_timestamp() - coalesce(a.backend_start, a.xact_start, a.query_start)),
-	extract(epoch from pg_catalog.clock_timestamp() - a.query_start), l.pid = pg_catalog.pg_backend_pid()
+	extract(epoch from pg_catalog.clock_timestamp() - a.query_start), l.pid = pg_catalog.pg_backend_pid(),
+	b.pid, b.relname
 from pg_catalog.pg_locks l left join pg_catalog.pg_stat_activity a on a.pid = l.pid
+	left join lateral (
+		select w.pid, c.relname from pg_catalog.pg_locks w left join pg_catalog.pg_class c on c.oid = w.relation
+		where not w.granted and w.locktype <> 'advisory' and l.pid = any(pg_catalog.pg_blocking_pids(w.pid)) order by w.pid limit 1
+	) b on true
 where l.locktype = 'advisory' and l.granted and l.classid = %d and l.objid = %d and l.objsubid = 1
 	and l.database = (select oid from pg_catalog.pg_database where datname = pg_catalog.current_database())
 order by a.backend_start nulls last limit 1`
@@ -61,7 +75,7 @@ func LockHolder(ctx context.Context, s Settings, key int64) (Holder, bool, error
 		row, err = firstRow(ctx, conn, lockQuery(holderQuery, key))
 		return err
 	})
-	if err != nil || len(row) != 8 {
+	if err != nil || len(row) != 10 {
 		return Holder{}, false, err
 	}
 	return holderOf(row, time.Now()), true, nil
@@ -75,8 +89,9 @@ func lockQuery(query string, key int64) string {
 func holderOf(row [][]byte, now time.Time) Holder {
 	text := func(i int) string { return oneLine(string(row[i])) }
 	pid, _ := strconv.Atoi(string(row[0]))
+	blocks, _ := strconv.Atoi(string(row[8]))
 	return Holder{
-		PID: pid, Application: text(1), Address: text(2), User: text(3), State: text(4),
+		PID: pid, Blocks: blocks, BlocksAt: text(9), Application: text(1), Address: text(2), User: text(3), State: text(4),
 		Since: before(now, row[5]), Active: before(now, row[6]), Ours: string(row[7]) == "t",
 	}
 }

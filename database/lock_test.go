@@ -71,6 +71,40 @@ func TestLockHolder(t *testing.T) {
 			t.Error(line)
 		}
 	})
+	t.Run("one that is idle in a transaction which another waits for", func(t *testing.T) {
+		holder, other := s.connect(t, ours), s.connect(t, ours)
+		look := func() Holder {
+			h, held, err := LockHolder(t.Context(), s.app(), migration)
+			if err != nil || !held || h.PID != int(holder.PID()) {
+				t.Fatalf("%+v, %t, %v", h, held, err)
+			}
+			return h
+		}
+		for _, sql := range []string{"create table waited_for ()", "select pg_advisory_lock(1000)", "begin", "select * from waited_for"} {
+			if err := holder.Exec(t.Context(), sql).Close(); err != nil {
+				t.Fatal(sql, err)
+			}
+		}
+		if h := look(); h.Blocks != 0 || h.State != "idle in transaction" {
+			t.Errorf("nobody waits yet: %+v", h)
+		}
+		altered := make(chan error, 1)
+		go func() { altered <- other.Exec(t.Context(), "alter table waited_for add column x int").Close() }()
+		h := look()
+		for h.Blocks == 0 && t.Context().Err() == nil {
+			h = look()
+		}
+		if h.Blocks != int(other.PID()) || h.BlocksAt != "waited_for" || !strings.HasSuffix(h.String(), fmt.Sprintf(", with pid %d waiting for its lock on waited_for", h.Blocks)) {
+			t.Errorf("%s", h)
+		}
+		// As the hint of ak-init-database has it.
+		if err := s.connect(t, s.app()).Exec(t.Context(), fmt.Sprintf("select pg_terminate_backend(%d)", h.PID)).Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-altered; err != nil {
+			t.Errorf("it did not go on: %v", err)
+		}
+	})
 	t.Run("no server", func(t *testing.T) {
 		_, _, err := LockHolder(t.Context(), s.app().with(func(s *Settings) { s.Port = postgres.FreePort(t) }), migration)
 		tell(t, err, Refused)
@@ -79,7 +113,7 @@ func TestLockHolder(t *testing.T) {
 }
 
 func TestHolderOfWhatItIsTold(t *testing.T) {
-	row := [][]byte{[]byte("x"), []byte("two\nlines\x1b[31m"), nil, {}, nil, []byte("NaN"), []byte("-5"), nil}
+	row := [][]byte{[]byte("x"), []byte("two\nlines\x1b[31m"), nil, {}, nil, []byte("NaN"), []byte("-5"), nil, nil, nil}
 	h := holderOf(row, time.Now())
 	if want := `pid 0, user ?, from ?, application "two lines [31m", ?, since ?`; h.String() != want {
 		t.Errorf("%s, want %s", h, want)

@@ -20,6 +20,9 @@ const (
 	// one that is forgotten. Its own connection does nothing while Django migrates on
 	// another one, but then it is in a transaction, or migrations come in.
 	idleLong = 3 * time.Minute
+	// blockedLong is after how long without another migration one that waits for the lock's
+	// holder, which does nothing, is taken for one that waits for itself.
+	blockedLong = time.Minute
 )
 
 // look is what was seen at one time.
@@ -104,7 +107,7 @@ func (p *progress) note(l look, now time.Time) (out line, done bool) {
 			out.fields = append(out.fields, logs.Str("newest_at", l.applied.At.Format(time.RFC3339)))
 		}
 	}
-	if hint := stranded(l.holder, now); hint != "" && now.Sub(p.since) >= idleLong {
+	if hint := hintFor(l.holder, now, now.Sub(p.since)); hint != "" {
 		out.fields = append(out.fields, logs.Str("hint", hint))
 	}
 	return out, false
@@ -118,6 +121,29 @@ func holderFields(h database.Holder) []logs.Field {
 		fields = append(fields, logs.Str("since", h.Since.Format(time.RFC3339)))
 	}
 	return fields
+}
+
+// hintFor says what to do about a holder for which nothing has moved for so long, empty where
+// nothing is known.
+func hintFor(h database.Holder, now time.Time, unmoved time.Duration) string {
+	switch {
+	case unmoved >= blockedLong && h.Blocks != 0 && h.State == "idle in transaction":
+		return waitsForItself(h)
+	case unmoved >= idleLong:
+		return stranded(h, now)
+	}
+	return ""
+}
+
+// waitsForItself is for authentik's migrations that have looked at a table in a transaction which
+// stays open, and then change that table in another session: 2025.12's core.0056_user_roles
+// after lifecycle/system_migrations/to_2025_12_group_duplicate.py, where an earlier try got as far as
+// to write its version. PostgreSQL sees no deadlock in that, since the one session waits for
+// the other, and that for nothing that PostgreSQL knows.
+func waitsForItself(h database.Holder) string {
+	return fmt.Sprintf("pid %d waits for pid %d, which holds the migration lock and does nothing: if both are one migration's, it waits for itself, "+
+		"now and after each restart (goauthentik/authentik#19616, #20667); with one replica at work, select pg_terminate_backend(%[2]d) lets it go on to its end, "+
+		"which is an error then, and the start behind that one finds all migrations done", h.Blocks, h.PID)
 }
 
 // stranded says what to do about a holder that seems to be forgotten, empty for one that does

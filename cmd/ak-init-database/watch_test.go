@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -33,6 +34,14 @@ func TestProgress(t *testing.T) {
 			}
 		}
 	}
+	blocked := func(pid, applied int) func(time.Time) look {
+		return func(now time.Time) look {
+			return look{
+				holder: database.Holder{PID: pid, State: "idle in transaction", Active: now.Add(-time.Hour), Blocks: 8},
+				held:   true, known: true, applied: database.Applied{Count: applied},
+			}
+		}
+	}
 	free := func(time.Time) look { return look{} }
 	ours := func(now time.Time) look {
 		return look{holder: database.Holder{PID: 7, State: "active", Active: now, Ours: true}, held: true, waiters: 1}
@@ -60,6 +69,13 @@ func TestProgress(t *testing.T) {
 			{0, held(1, 5, time.Hour), []string{"waiting for the migration lock"}, false},
 			{3 * time.Minute, held(1, 5, time.Hour), []string{"hint=it has been idle for 1h0m0s", "pg_terminate_backend(7)"}, false},
 		},
+		"a migration that waits for itself": {
+			{0, blocked(7, 1), []string{"migrating"}, false},
+			{59 * time.Second, blocked(7, 1), []string{"migrating"}, false},
+			{time.Minute, blocked(7, 1), []string{"hint=pid 8 waits for pid 7", "pg_terminate_backend(7)"}, false},
+			{2 * time.Minute, blocked(7, 2), []string{"applied=2"}, false},
+			{150 * time.Second, blocked(7, 2), []string{"applied=2"}, false},
+		},
 		"left on the session that a pooler has given us": {
 			{0, ours, []string{"waiting for the migration lock"}, false},
 			{3 * time.Minute, ours, []string{"hint=a pooler has given us the session", "pg_terminate_backend(7)"}, false},
@@ -76,6 +92,9 @@ func TestProgress(t *testing.T) {
 				got, done := p.note(m.seen(now), now)
 				if done != m.done || (got.event == "") != (len(m.says) == 0) {
 					t.Fatalf("move %d: %q, done %t", i, told(got), done)
+				}
+				if hints := slices.ContainsFunc(m.says, func(part string) bool { return strings.HasPrefix(part, "hint=") }); hints != strings.Contains(told(got), "hint=") {
+					t.Errorf("move %d: %q; want a hint: %t", i, told(got), hints)
 				}
 				for _, part := range m.says {
 					if !strings.Contains(told(got), part) {
