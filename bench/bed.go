@@ -126,6 +126,8 @@ func (b *bed) furnish(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	// While what was built, here and before, is written to disk, whoever makes a file waits for that.
+	unix.Sync()
 	b.whyNot = b.tryPID1(ctx)
 	b.asPID1 = b.whyNot == nil
 	return ctx.Err()
