@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -145,7 +146,11 @@ func TestContainer(t *testing.T) {
 		t.Fatal(err)
 	}
 	root := t.TempDir()
-	if err := errors.Join(layout.Image(root, standin), os.Chmod(root, 0o755)); err != nil {
+	if err := errors.Join(
+		layout.Image(root, standin), os.Chmod(root, 0o755),
+		os.MkdirAll(root+"/etc", 0o755), os.WriteFile(root+"/etc/passwd", []byte("root:x:0:0::/:\n"), 0o644), //nolint:gosec // all read it
+		os.WriteFile(root+"/etc/group", []byte("root:x:0:\n"), 0o644), //nolint:gosec // BuildKit does
+	); err != nil {
 		t.Fatal(err)
 	}
 	base := d.image + "-authentik"
@@ -153,7 +158,7 @@ func TestContainer(t *testing.T) {
 	d.build("authentik", base)
 
 	t.Run("README's commands", func(t *testing.T) { d.in(t).readme(base) })
-	t.Run("the default target holds the binaries alone", func(t *testing.T) { d.in(t).scratch() })
+	t.Run("the default target holds the binaries alone, and installs them", func(t *testing.T) { d.in(t).scratch(base) })
 	for _, tmpfs := range []string{"/tmp", "/dev/shm"} {
 		t.Run("server, read-only, uid 65534, writable "+tmpfs, func(t *testing.T) { d.in(t).serve(tmpfs) })
 	}
@@ -366,10 +371,14 @@ func (d docker) await(what string, so func() bool) {
 	(&scene{t: d.t}).await(what, so)
 }
 
-// scratch builds the Containerfile's default target and wants the binaries alone in it.
-func (d docker) scratch() {
+// scratch builds the Containerfile's default target, wants the binaries alone in it, and installs
+// them from there as the README does.
+func (d docker) scratch(base string) {
 	d.t.Helper()
-	image := d.image + "-scratch"
+	const image = "ak-init" // which the README calls it
+	if d.run("images", "-q", image) != "" {
+		d.t.Skip("this daemon has an image of that name already")
+	}
 	d.run("build", "--network", "none", "-f", "Containerfile", "-t", image,
 		"--build-arg", "GO_IMAGE="+d.image+"-go", "--build-arg", "AUTHENTIK_IMAGE=scratch", ".")
 	d.t.Cleanup(func() { d.run("rmi", "-f", image) })
@@ -381,6 +390,66 @@ func (d docker) scratch() {
 	all := d.sizeIn(name, "/ak-init") + d.sizeIn(name, "/ak-init-database") + d.sizeIn(name, "/ak-init-http")
 	if size := d.run("image", "inspect", "-f", "{{.Size}}", image); size != strconv.FormatInt(all, 10) {
 		d.t.Errorf("the image holds %s bytes, more than the binaries", size)
+	}
+	d.t.Run("into an image", func(t *testing.T) { docker{t, d.image + "-installed"}.installed(base) })
+	d.t.Run("onto a volume", func(t *testing.T) { d.in(t).onVolume(image, base) })
+}
+
+// installed builds the README's second Containerfile on top of an image.
+func (d docker) installed(base string) {
+	d.t.Helper()
+	block := regexp.MustCompile("(?s)```dockerfile\n(USER 0\nRUN .*?)```").FindStringSubmatch(readme(d.t))
+	if block == nil {
+		d.t.Fatal("the README shows no Containerfile that installs")
+	}
+	dir := d.t.TempDir()
+	if err := os.WriteFile(dir+"/Dockerfile", []byte("FROM "+base+"\n"+block[1]), 0o600); err != nil {
+		d.t.Fatal(err)
+	}
+	d.buildKit("build", "--network", "none", "-t", d.image, dir)
+	d.t.Cleanup(func() { d.run("rmi", "-f", d.image) })
+	d.served("/lifecycle/ak", "--user", "65534:65534", d.image, "server")
+}
+
+// buildKit runs docker with the builder that RUN --mount needs: clients from 23 on have it in a
+// plugin, earlier ones, as Debian's beside them, in themselves.
+func (d docker) buildKit(words ...string) {
+	d.t.Helper()
+	var said []byte
+	for _, client := range []string{"docker", "/usr/bin/docker"} {
+		cmd := exec.Command(client, words...)
+		cmd.Env = append(os.Environ(), "DOCKER_BUILDKIT=1")
+		out, err := cmd.CombinedOutput()
+		if err == nil {
+			return
+		}
+		if said = out; !bytes.Contains(out, []byte("buildx component is missing")) {
+			d.t.Fatalf("%s %s: %v\n%s", client, strings.Join(words, " "), err, out)
+		}
+	}
+	d.t.Skipf("no client here has BuildKit: %s", said)
+}
+
+// onVolume does what the README's init container does, and its container behind it.
+func (d docker) onVolume(image, base string) {
+	d.t.Helper()
+	volume := d.run("volume", "create")
+	d.t.Cleanup(func() { d.run("volume", "rm", volume) })
+	d.run("run", "--rm", "--network", "none", "-v", volume+":/to", image, "install", "/to")
+	d.served("/ak-init/ak-init", "--user", "65534:65534", "-v", volume+":/ak-init:ro", "--entrypoint", "/ak-init/ak-init", base, "server")
+}
+
+// served runs a container until it is ready by its own word, and stops it.
+func (d docker) served(program string, words ...string) {
+	d.t.Helper()
+	name := d.run(append([]string{"run", "-d", "--network", "none", "--read-only", "--tmpfs", "/tmp", "-e", "TMPDIR=/tmp"}, words...)...)
+	d.t.Cleanup(func() { d.run("rm", "-f", name) })
+	d.await("ready", func() bool {
+		return exec.Command("docker", "exec", name, program, "healthcheck", "--ready").Run() == nil
+	})
+	d.run("stop", "-t", "20", name)
+	if code := d.run("inspect", "-f", "{{.State.ExitCode}}", name); code != "0" {
+		d.t.Errorf("exit code %s\n%s", code, d.logs(name))
 	}
 }
 
