@@ -155,8 +155,9 @@ func askOne(socket string, o options, deadline time.Time) []health.Answer {
 // 2026.2), and comes back by the deadline, also where a file does not answer.
 func askAuthentik(o options, dirs []string, deadline time.Time) health.Answer {
 	a, err := prepare.Within(time.Until(deadline), "a file of authentik's", func() (health.Answer, error) {
-		// Behind a file that hangs there is still time for the question.
-		return askService(o, dirs, deadline.Add(-50*time.Millisecond), prepare.NewReader(directTimeout/3)), nil
+		// Behind a file that hangs there is still time for the question, and behind that for its
+		// answer, be there little processor time.
+		return askService(o, dirs, deadline.Add(-directTimeout/10), prepare.NewReader(directTimeout/3)), nil
 	})
 	if err != nil {
 		return health.Answer{Service: "authentik", Phase: "unknown", Reason: err.Error()}

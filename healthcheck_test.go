@@ -263,7 +263,7 @@ func TestWithoutAkInitItComesBackInTime(t *testing.T) {
 		port, _ := mute(t)
 		s.env = append(s.env, "AUTHENTIK_LISTEN__HTTP=127.0.0.1:"+port)
 		begun := time.Now()
-		s.asksOnce(1, "unhealthy: server without ak-init: http://127.0.0.1:"+port+"/-/health/live/: no answer in time (2.4")
+		s.asksOnce(1, "unhealthy: server without ak-init: http://127.0.0.1:"+port+"/-/health/live/: no answer in time (2.2")
 		beforeDocker(t, begun)
 	})
 	t.Run("from an address that drops packets, with the next of the list", func(t *testing.T) {
@@ -276,7 +276,7 @@ func TestWithoutAkInitItComesBackInTime(t *testing.T) {
 		beforeDocker(t, begun)
 		s.env = append(s.env, "AUTHENTIK_LISTEN__HTTP="+full)
 		begun = time.Now()
-		s.asksOnce(1, "unhealthy: server without ak-init: "+full+": no connection in time (2.4")
+		s.asksOnce(1, "unhealthy: server without ak-init: "+full+": no connection in time (2.2")
 		beforeDocker(t, begun)
 	})
 	t.Run("past a file that does not answer", func(t *testing.T) {
