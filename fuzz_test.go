@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"io"
 	"io/fs"
 	"os"
@@ -117,6 +118,9 @@ func FuzzEnvFile(f *testing.F) {
 		path := filepath.Join(t.TempDir(), "env")
 		if err := os.WriteFile(path, []byte(strings.ReplaceAll(content, "§", canary)), 0o600); err != nil {
 			t.Fatal(err)
+		}
+		if raw := []byte(content); !strings.ContainsAny(content, "#\ufeff") && !bytes.Equal(literalHashes(raw), raw) {
+			t.Errorf("%q is read as %q", raw, literalHashes(raw))
 		}
 		o, err := parse([]string{"server", "--env-file", path}, nil)
 		if err == nil {

@@ -112,8 +112,12 @@ func flagSet(o *options) *pflag.FlagSet {
 	fs.BoolVar(&o.strict, "strict", false, "a warning before start is an error")
 	for _, q := range []health.Question{health.Live, health.Ready, health.Started} {
 		fs.BoolFunc(string(q), questionHelp(q), func(value string) error {
-			if yes, err := strconv.ParseBool(value); err != nil || !yes {
-				return err
+			yes, err := strconv.ParseBool(value)
+			if err != nil {
+				return errNoBool
+			}
+			if !yes {
+				return nil
 			}
 			if o.question != "" && o.question != q {
 				return fmt.Errorf("--%s and --%s are different questions", o.question, q)

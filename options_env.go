@@ -56,6 +56,9 @@ func (o *options) shown(flag, value string) string {
 	return strconv.Quote(value)
 }
 
+// errNoBool is for a flag that is true or false.
+var errNoBool = errors.New("its value is neither true nor false")
+
 // unfit says of a value from an env file what it should be, and not what it is.
 func (o *options) unfit(f *pflag.Flag, err error) error {
 	if !o.isFromFile(f.Name) {
@@ -67,13 +70,10 @@ func (o *options) unfit(f *pflag.Flag, err error) error {
 	case "int":
 		return errors.New("its value is no number")
 	case "bool":
-		return errors.New("its value is neither true nor false")
+		return errNoBool
 	}
 	if invalid, ok := errors.AsType[*pflag.InvalidValueError](err); ok && isQuestion(f.Name) {
-		if _, ok := errors.AsType[*strconv.NumError](err); ok {
-			return errors.New("its value is neither true nor false")
-		}
-		return invalid.Unwrap() // which names questions alone
+		return invalid.Unwrap() // which shows no value
 	}
 	return fmt.Errorf("its value is none for --%s; \"ak-init help\" says what is", f.Name)
 }
@@ -111,12 +111,12 @@ func (o *options) readEnvFile(fs *pflag.FlagSet, path string) error {
 	if err != nil {
 		return refuse(exitUsage, fmt.Errorf("env file: %w", err))
 	}
-	vars, err := envparse.Parse(bytes.NewReader(raw))
+	vars, err := envparse.Parse(bytes.NewReader(literalHashes(raw)))
 	if malformed, ok := errors.AsType[*envparse.ParseError](err); ok {
 		if errors.Is(malformed.Err, bufio.ErrTooLong) {
 			malformed.Line++ // it is counted before it is read
 		}
-		return refuse(exitUsage, fmt.Errorf("%s:%d: %w; a line is NAME=value", path, malformed.Line, malformed.Err))
+		return refuse(exitUsage, fmt.Errorf("%s:%d: %w; a line is NAME=value, and a value ends with its line", path, malformed.Line, malformed.Err))
 	}
 	for name, value := range vars {
 		if _, set := o.env[name]; set {
@@ -125,6 +125,54 @@ func (o *options) readEnvFile(fs *pflag.FlagSet, path string) error {
 		o.env[name], o.fromFile[name] = value, path
 	}
 	return o.twins(fs, vars, func(twin string) string { return fmt.Sprintf("%s%s:%d", fromEnvFile, path, lineOf(raw, twin)) })
+}
+
+// literalHashes has "#" begin a comment behind white space only, as for a shell, and as passwords
+// need it: envparse has it begin one anywhere outside of quotes, so one elsewhere is put into
+// quotes of its own. Lines stay where they are. A byte order mark, which editors write, is no
+// part of the first name.
+func literalHashes(raw []byte) []byte {
+	var out []byte
+	for line := range bytes.Lines(bytes.TrimPrefix(raw, []byte("\ufeff"))) {
+		name, value, assigns := bytes.Cut(line, []byte("="))
+		if out = append(out, name...); !assigns || bytes.HasPrefix(bytes.TrimSpace(name), []byte("#")) {
+			out = append(out, line[len(name):]...)
+			continue
+		}
+		out = append(out, '=')
+		out = appendLiteral(out, value)
+	}
+	return out
+}
+
+// appendLiteral appends a value and its line's end, without a comment behind it.
+func appendLiteral(out, value []byte) []byte {
+	var quote byte
+	before := byte('=')
+	for i := 0; i < len(value); i++ {
+		c := value[i]
+		switch {
+		case quote == '"' && c == '\\' && i+1 < len(value): // what is escaped ends no quote
+			out = append(out, c)
+			i++
+			c = value[i]
+		case quote != 0:
+			if c == quote {
+				quote = 0
+			}
+		case c == '"' || c == '\'':
+			quote = c
+		case c == '#' && (before == ' ' || before == '\t'):
+			return append(out, '\n')
+		case c == '#':
+			out = append(out, `"#"`...)
+			before = c
+			continue
+		}
+		out = append(out, c)
+		before = c
+	}
+	return out
 }
 
 func asMap(environ []string) map[string]string {

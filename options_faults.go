@@ -161,7 +161,7 @@ func apartFromDatabase() []string {
 // flagFault says what is wrong with a flag.
 func (o *options) flagFault(flag, what string) error {
 	apart := " "
-	if o.isFromFile(flag) { // behind a number of a line
+	if !strings.HasPrefix(o.given[flag], "--") { // behind where a twin stands
 		apart = ": "
 	}
 	return errors.New(o.origin(flag) + apart + what)
@@ -183,17 +183,21 @@ func (o *options) flagFaults() (faults []error) {
 	oneOf("restart", o.restart, string(supervise.Never), string(supervise.OnFailure), string(supervise.Always))
 	oneOf("migrate", o.migrate, migrateAuto, migrateBefore, migrateNever)
 	if o.waitDatabase < 0 {
-		fault("wait-database", "%s is less than no time", o.waitDatabase)
+		fault("wait-database", "%s is less than no time; 5m is the default, and 0 leaves the wait to authentik", o.waitDatabase)
 	}
 	if o.restartLimit < 0 {
-		fault("restart-limit", "%d is less than none", o.restartLimit)
+		fault("restart-limit", "%d is less than none; 5 is the default, and 0 is without end", o.restartLimit)
 	}
 	if o.given["tmpdir"] != "" && !filepath.IsAbs(o.tmpdir) {
 		fault("tmpdir", "%s is not an absolute path", o.shown("tmpdir", o.tmpdir))
 	}
-	if o.given["root"] != "" && o.root == "" {
-		fault("root", "is empty")
+	notEmpty := func(flag, value string) {
+		if o.given[flag] != "" && value == "" {
+			fault(flag, "is empty")
+		}
 	}
+	notEmpty("root", o.root)
+	notEmpty("user", o.user)
 	o.timeFaults(fault)
 	return faults
 }

@@ -230,3 +230,38 @@ func TestSVGByATwinIsForStatusAlone(t *testing.T) {
 		t.Errorf("--output svg is taken: %v", err)
 	}
 }
+
+// Where "#" begins a comment, and where it is part of a password.
+func TestHashesInEnvFiles(t *testing.T) {
+	for line, want := range map[string]string{
+		"A=pass#word":             "pass#word",
+		"A=#":                     "#",
+		"A=#pass":                 "#pass",
+		"A=pass#":                 "pass#",
+		"A=pass##word #comment":   "pass##word",
+		"A=pass#word # comment":   "pass#word",
+		"A=pass\t# comment":       "pass",
+		"A= # comment":            "",
+		"A=":                      "",
+		"export A = x#y ":         "x#y",
+		`A="pass#word" # "x"`:     "pass#word",
+		`A="pass # word"#x`:       "pass # word#x",
+		`A="a\"b # c"`:            `a"b # c`,
+		`A="a\\" # c`:             `a\`,
+		`A='a\' # it's a comment`: `a\`,
+		`A='pass # word'`:         "pass # word",
+		`A=a'b #c'd#e`:            "ab #cd#e",
+		"A=passwörté # comment":   "passwörté",
+		"A=pass#wört#é":           "pass#wört#é",
+		"A=x#y\r":                 "x#y",
+		"\ufeffA=mark":            "mark",
+		"# A=0\n #A=1\nA=x":       "x",
+	} {
+		for _, end := range []string{"", "\n", "\nB=b#b # b\n"} {
+			o, err := parse([]string{"server", "--env-file", envFile(t, line+end)}, nil)
+			if err != nil || o.env["A"] != want || len(end) > 1 && o.env["B"] != "b#b" {
+				t.Errorf("%q: %q, %v; want %q", line+end, o.env["A"], err, want)
+			}
+		}
+	}
+}

@@ -74,7 +74,7 @@ func lookUp(spec string) (Identity, error) {
 		}
 	}
 	if err != nil {
-		return Identity{}, fmt.Errorf("there is no user %q here; give a number, as --user 1000:1000", name)
+		return Identity{}, fmt.Errorf("there is no user %q here; give a number below 2147483648, as --user 1000:1000", name)
 	}
 	id := Identity{Home: u.HomeDir}
 	id.UID, _ = strconv.Atoi(u.Uid) // what os/user gives on Linux is numbers
@@ -82,7 +82,7 @@ func lookUp(spec string) (Identity, error) {
 	if hasGroup {
 		gid, err := strconv.ParseUint(group, 10, 31)
 		if err != nil {
-			return Identity{}, fmt.Errorf("group %q is not a number", group)
+			return Identity{}, fmt.Errorf("group %q is not a number below 2147483648; give one, as --user 1000:1000", group)
 		}
 		id.GID = int(gid)
 	}

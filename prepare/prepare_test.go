@@ -104,7 +104,7 @@ func TestBecome(t *testing.T) {
 		{"oneself with another group", user, "1000:5", Identity{}, "only root can become another user"},
 		{"somebody else without being root", user, "4711", Identity{}, "only root can become another user"},
 		{"nobody of that name", root, "no-such-user", Identity{}, `there is no user "no-such-user" here`},
-		{"a group by name", root, "4711:wheel", Identity{}, `group "wheel" is not a number`},
+		{"a group by name", root, "4711:wheel", Identity{}, `group "wheel" is not a number below`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
