@@ -310,11 +310,23 @@ func (o *options) usageError(err error) error {
 	if !ok {
 		return refuse(exitUsage, err)
 	}
+	if twin := peersFlag(unknown.GetSpecifiedName()); o.command == "run" && twin != "" {
+		return refuse(exitUsage, fmt.Errorf("%w; what tini and dumb-init call so is %s here", unknown, twin))
+	}
 	hint := map[string]string{
 		"worker": `, and what is meant for the worker itself goes behind "--"`,
 		"run":    ", and those of the program go behind it",
 	}[o.command]
 	return refuse(exitUsage, fmt.Errorf("%w; \"ak-init help\" lists the flags%s", unknown, hint))
+}
+
+// peersFlag is what a letter of tini's or dumb-init's is here (tini 0.19, dumb-init 1.2.5, each by
+// its -h).
+func peersFlag(letter string) string {
+	return map[string]string{
+		"g": "--signal-group", "w": "--warn-on-reap", "e": "--success-exit CODE", "r": "--rewrite-signal FROM:TO",
+		"v": "--log-level debug", "s": "always so", "c": "always so, without --signal-group",
+	}[letter]
 }
 
 // origin is how a message names a flag: by what the user wrote.

@@ -160,9 +160,9 @@ func appendLiteral(out, value []byte) []byte {
 			if c == quote {
 				quote = 0
 			}
-		case c == '"' || c == '\'':
+		case strings.IndexByte(`"'`, c) >= 0:
 			quote = c
-		case c == '#' && (before == ' ' || before == '\t'):
+		case c == '#' && strings.IndexByte(" \t", before) >= 0:
 			return append(out, '\n')
 		case c == '#':
 			out = append(out, `"#"`...)
