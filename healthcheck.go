@@ -53,9 +53,11 @@ func tempDirs(o options) []string {
 		delete(o.env, "TMPDIR")
 		chain, _ = tempDirCandidates(o)
 	}
-	dirs := make([]string, len(chain))
-	for i, c := range chain {
-		dirs[i] = c.Path
+	var dirs []string
+	for _, c := range chain {
+		if !slices.Contains(dirs, c.Path) {
+			dirs = append(dirs, c.Path)
+		}
 	}
 	return dirs
 }

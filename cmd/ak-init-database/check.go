@@ -142,7 +142,7 @@ func lock(ctx context.Context, s servers, now time.Time) finding {
 		f.Found, f.Remedy = replica{}.said(err)
 	case held:
 		f.State, f.Found = warning, fmt.Sprintf("held by %s; %d wait for it", holder, waiters)
-		f.Remedy = cmp.Or(stranded(holder, now), "let its migrations end")
+		f.Remedy = cmp.Or(waitsForItself(holder, now.Sub(holder.Active)), stranded(holder, now), "let its migrations end")
 	}
 	return f
 }

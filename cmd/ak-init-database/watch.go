@@ -126,21 +126,21 @@ func holderFields(h database.Holder) []logs.Field {
 // hintFor says what to do about a holder for which nothing has moved for so long, empty where
 // nothing is known.
 func hintFor(h database.Holder, now time.Time, unmoved time.Duration) string {
-	switch {
-	case unmoved >= blockedLong && h.Blocks != 0 && h.State == "idle in transaction":
-		return waitsForItself(h)
-	case unmoved >= idleLong:
-		return stranded(h, now)
+	if hint := waitsForItself(h, unmoved); hint != "" || unmoved < idleLong {
+		return hint
 	}
-	return ""
+	return stranded(h, now)
 }
 
 // waitsForItself is for authentik's migrations that have looked at a table in a transaction which
-// stays open, and then change that table in another session: 2025.12's core.0056_user_roles
-// after lifecycle/system_migrations/to_2025_12_group_duplicate.py, where an earlier try got as far as
-// to write its version. PostgreSQL sees no deadlock in that, since the one session waits for
-// the other, and that for nothing that PostgreSQL knows.
-func waitsForItself(h database.Holder) string {
+// stays open, and then change that table in another session: core.0039 or core.0056_user_roles
+// after lifecycle/system_migrations/to_2025_12_group_duplicate.py (2025.12 on), where an earlier try
+// got as far as to write its version. PostgreSQL sees no deadlock in that, since the one session
+// waits for the other, and that for nothing that PostgreSQL knows.
+func waitsForItself(h database.Holder, unmoved time.Duration) string {
+	if unmoved < blockedLong || h.Blocks == 0 || h.State != "idle in transaction" {
+		return ""
+	}
 	return fmt.Sprintf("pid %d waits for pid %d, which holds the migration lock and does nothing: if both are one migration's, it waits for itself, "+
 		"now and after each restart (goauthentik/authentik#19616, #20667); with one replica at work, select pg_terminate_backend(%[2]d) lets it go on to its end, "+
 		"which is an error then, and the start behind that one finds all migrations done", h.Blocks, h.PID)
