@@ -96,8 +96,15 @@ func TestRealGunicornStoppedWhileItHandsOver(t *testing.T) {
 	s.await("the old master to drain", func() bool {
 		return len(s.masters()) == 2 && strings.Contains(r.logs.String(), "Handling signal: term")
 	})
-	second := s.get("/slow?for=6")
-	s.await("the second request", func() bool { return len(s.events("request begin")) == 2 })
+	var second <-chan reply
+	s.await("the second request", func() bool {
+		begun := len(s.events("request begin")) == 2
+		// One that meets the old workers as they close their socket is lost, by gunicorn.
+		if !begun && (second == nil || len(second) == 1) {
+			second = s.get("/slow?for=6")
+		}
+		return begun
+	})
 	r.signal(syscall.SIGTERM)
 	s.allAnswered([]<-chan reply{first, second})
 	if code := r.exitCode(); code != 0 {
