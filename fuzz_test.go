@@ -119,7 +119,7 @@ func FuzzEnvFile(f *testing.F) {
 		if err := os.WriteFile(path, []byte(strings.ReplaceAll(content, "§", canary)), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if raw := []byte(content); !strings.ContainsAny(content, "#\ufeff") && !bytes.Equal(literalHashes(raw), raw) {
+		if raw := []byte(content); !strings.Contains(content, "#") && !bytes.Equal(literalHashes(raw), raw) {
 			t.Errorf("%q is read as %q", raw, literalHashes(raw))
 		}
 		o, err := parse([]string{"server", "--env-file", path}, nil)

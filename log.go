@@ -94,7 +94,7 @@ func (l *logger) exited(e supervise.Exited) {
 	case e.Code != 0 && !e.Asked:
 		l.Error("child exited", fields...)
 	case e.Code != 0 && e.Command.Whole: // which migrations are alone
-		l.Warn("a migration was interrupted: the next start goes on with it as far as authentik can, which not every first installation does (docs/compatibility.md)", fields...)
+		l.Warn("a migration was interrupted: the next start goes on with it; should a first installation fail from then on, make its database anew (docs/compatibility.md)", fields...)
 	default:
 		l.Info("child exited", fields...)
 	}

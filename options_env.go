@@ -111,6 +111,7 @@ func (o *options) readEnvFile(fs *pflag.FlagSet, path string) error {
 	if err != nil {
 		return refuse(exitUsage, fmt.Errorf("env file: %w", err))
 	}
+	raw = bytes.TrimPrefix(raw, []byte("\ufeff")) // the byte order mark that some editors write is no part of a name
 	vars, err := envparse.Parse(bytes.NewReader(literalHashes(raw)))
 	if malformed, ok := errors.AsType[*envparse.ParseError](err); ok {
 		if errors.Is(malformed.Err, bufio.ErrTooLong) {
@@ -129,11 +130,10 @@ func (o *options) readEnvFile(fs *pflag.FlagSet, path string) error {
 
 // literalHashes has "#" begin a comment behind white space only, as for a shell, and as passwords
 // need it: envparse has it begin one anywhere outside of quotes, so one elsewhere is put into
-// quotes of its own. Lines stay where they are. A byte order mark, which editors write, is no
-// part of the first name.
+// quotes of its own. Lines stay where they are.
 func literalHashes(raw []byte) []byte {
 	var out []byte
-	for line := range bytes.Lines(bytes.TrimPrefix(raw, []byte("\ufeff"))) {
+	for line := range bytes.Lines(raw) {
 		name, value, assigns := bytes.Cut(line, []byte("="))
 		if out = append(out, name...); !assigns || bytes.HasPrefix(bytes.TrimSpace(name), []byte("#")) {
 			out = append(out, line[len(name):]...)

@@ -135,6 +135,7 @@ func TestFlagBeatsTheTwinOfAnotherQuestion(t *testing.T) {
 
 func TestBadInputIsAUsageErrorThatNamesIt(t *testing.T) {
 	malformed := envFile(t, "GOOD=1\nthe secret is canary\n")
+	marked := envFile(t, "\ufeffAK_INIT_GRACE_PERIOD=soon\n")
 	large := envFile(t, strings.Repeat("A=1\n", 1<<18+1))
 	tests := []struct {
 		name     string
@@ -150,6 +151,9 @@ func TestBadInputIsAUsageErrorThatNamesIt(t *testing.T) {
 		{"empty tmpdir", []string{"server", "--tmpdir", ""}, nil, []string{"--tmpdir", "not an absolute path"}},
 		{"relative tmpdir by its twin", []string{"server"}, []string{"AK_INIT_TMPDIR=x/y"}, []string{"AK_INIT_TMPDIR from the environment", `"x/y"`}},
 		{"env file with a malformed line", []string{"server", "--env-file", malformed}, nil, []string{malformed + ":2:"}},
+		{"env file with a byte order mark and a malformed twin", []string{"server", "--env-file", marked}, nil, []string{"AK_INIT_GRACE_PERIOD", marked + ":1:"}},
+		{"empty user", []string{"server", "--user", ""}, nil, []string{"--user is empty"}},
+		{"a question that is answered", []string{"healthcheck"}, []string{"AK_INIT_LIVE=x"}, []string{"AK_INIT_LIVE from the environment", "neither true nor false"}},
 		{"env file that is missing", []string{"server", "--env-file", "/no/such"}, nil, []string{"/no/such"}},
 		{"env file that never ends", []string{"server", "--env-file", large}, nil, []string{large, "larger"}},
 		{"two questions", []string{"healthcheck", "--live", "--ready"}, nil, []string{"--live and --ready"}},

@@ -12,8 +12,7 @@
 // own settings. AK_SERVER names a server binary, AK_VENV a virtualenv with what
 // bench/requirements.txt names.
 //
-// A bound that the machine's moods cannot break, such as a ratio of processor times, is an error
-// when it does not hold. The others are told.
+// A bound that does not hold is told, and is no error: a machine has its moods.
 package main
 
 import (

@@ -142,9 +142,15 @@ func lock(ctx context.Context, s servers, now time.Time) finding {
 		f.Found, f.Remedy = replica{}.said(err)
 	case held:
 		f.State, f.Found = warning, fmt.Sprintf("held by %s; %d wait for it", holder, waiters)
-		f.Remedy = cmp.Or(waitsForItself(holder, now.Sub(holder.Active)), stranded(holder, now), "let its migrations end")
+		f.Remedy = adviceOn(holder, now)
 	}
 	return f
+}
+
+// adviceOn says what to do about a holder that is seen once: nothing has moved for as long as it
+// has asked nothing.
+func adviceOn(h database.Holder, now time.Time) string {
+	return cmp.Or(waitsForItself(h, now.Sub(h.Active)), stranded(h, now), "let its migrations end")
 }
 
 func replicaOf(r replica, err error) finding {

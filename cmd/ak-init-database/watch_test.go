@@ -106,6 +106,28 @@ func TestProgress(t *testing.T) {
 	}
 }
 
+// What check says of a holder that it sees once.
+func TestAdviceOn(t *testing.T) {
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	for name, test := range map[string]struct {
+		state  string
+		idle   time.Duration
+		blocks int
+		says   string
+	}{
+		"at work":                          {"active", time.Hour, 8, "let its migrations end"},
+		"Django's migrations on their way": {"idle in transaction", time.Hour, 0, "let its migrations end"},
+		"one that somebody waits for":      {"idle in transaction", 59 * time.Second, 8, "let its migrations end"},
+		"for long":                         {"idle in transaction", time.Minute, 8, "pid 8 waits for pid 7"},
+		"forgotten":                        {"idle", time.Hour, 0, "it has been idle for 1h0m0s"},
+	} {
+		got := adviceOn(database.Holder{PID: 7, State: test.state, Active: now.Add(-test.idle), Blocks: test.blocks}, now)
+		if !strings.HasPrefix(got, test.says) {
+			t.Errorf("%s: %q, want %q", name, got, test.says)
+		}
+	}
+}
+
 // A session that is idle while migrations come in is the one that holds the lock for them.
 func TestAHolderIsNotForgottenWhileMigrationsComeIn(t *testing.T) {
 	begun := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
