@@ -47,7 +47,7 @@ type bed struct {
 	dir    string
 	akInit string
 	// programs of this directory
-	empty, service, enter, receiver, orphans, sleeper string
+	empty, service, enter, receiver, orphans, sleeper, fileserver string
 	// script is bash's way, and pythonEnv what it needs beside what all have; lacking are the
 	// modules that its Python start should load and that are not there.
 	script             string
@@ -74,7 +74,7 @@ func newBed(ctx context.Context, runs int) (*bed, error) {
 	in := func(name string) string { return filepath.Join(dir, name) }
 	b := &bed{
 		dir: dir, runs: runs, akInit: in("ak-init"), empty: in("empty"), service: in("service"), enter: in("enter"),
-		receiver: in("receiver"), orphans: in("orphans"), sleeper: in("sleeper"), script: os.Getenv("AK_SCRIPT"),
+		receiver: in("receiver"), orphans: in("orphans"), sleeper: in("sleeper"), fileserver: in("fileserver"), script: os.Getenv("AK_SCRIPT"),
 		quick: in("quick"), whole: in("whole"), live: map[int]bool{},
 	}
 	// What outlives its init is re-parented to us, and b.sweep ends it.
@@ -100,7 +100,7 @@ func (b *bed) furnish(ctx context.Context) (err error) {
 		return err
 	}
 	if err := build(ctx, b.dir+"/", helperFlags(), "./bench/empty", "./bench/service", "./bench/enter",
-		"./bench/receiver", "./bench/orphans", "./bench/sleeper", "./testdata/standin"); err != nil {
+		"./bench/receiver", "./bench/orphans", "./bench/sleeper", "./bench/fileserver", "./testdata/standin"); err != nil {
 		return err
 	}
 	if err := errors.Join(

@@ -338,7 +338,7 @@ func TestProgressIsToldEveryTwoSeconds(t *testing.T) {
 		begin, done := time.Now(), make(chan struct{})
 		time.AfterFunc(5*time.Second, func() { close(done) })
 		var at []time.Duration
-		(&owning{}).await(t.Context(), done, time.Hour, newWalk(nil, nil), func() { at = append(at, time.Since(begin)) })
+		(&owning{}).await(t.Context(), done, time.Hour, newWalk(1, nil, nil), func() { at = append(at, time.Since(begin)) })
 		if len(at) != 2 || at[0] != 2*time.Second || at[1] != 4*time.Second {
 			t.Errorf("told at %v", at)
 		}
@@ -350,7 +350,7 @@ func TestOwnDoesNotWaitForASystemCallThatHangs(t *testing.T) {
 		begin := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		(&owning{}).await(ctx, nil, time.Hour, newWalk(nil, nil), func() {})
+		(&owning{}).await(ctx, nil, time.Hour, newWalk(1, nil, nil), func() {})
 		if took := time.Since(begin); took != time.Second+patience {
 			t.Errorf("took %v", took)
 		}

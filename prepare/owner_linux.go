@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -77,6 +76,10 @@ const (
 // server that is gone.
 const patience = time.Second
 
+// lookers is how many look at a tree at a time. Each mostly waits: for the kernel, or for a
+// disk or a file server, which answer many as fast as one.
+const lookers = 16
+
 // owning is one run through a tree.
 type owning struct {
 	Tree
@@ -109,7 +112,7 @@ func (t Tree) own(ctx context.Context, bound time.Duration, id Identity, fix Fix
 	if !t.ReadOnly && (os.Geteuid() != 0 || id.UID == 0) {
 		return OwnerReport{}
 	}
-	w := newWalk(o.look, o.cannotEnter)
+	w := newWalk(lookers, o.look, o.cannotEnter)
 	done := make(chan struct{})
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -119,7 +122,7 @@ func (t Tree) own(ctx context.Context, bound time.Duration, id Identity, fix Fix
 	}()
 	stalled := o.await(ctx, done, bound, w, func() {
 		if progress != nil {
-			progress(int(w.looked.Load()), int(o.changed.Load()))
+			progress(int(w.looked()), int(o.changed.Load()))
 		}
 	})
 	if stalled {
@@ -138,7 +141,7 @@ func (o *owning) await(ctx context.Context, done <-chan struct{}, bound time.Dur
 	tick, stalls := time.NewTicker(progressEvery), time.NewTicker(min(stallsEvery, bound))
 	defer tick.Stop()
 	defer stalls.Stop()
-	moved, since := w.moved.Load(), time.Now()
+	moved, since := w.moved(), time.Now()
 	for {
 		select {
 		case <-done:
@@ -146,7 +149,7 @@ func (o *owning) await(ctx context.Context, done <-chan struct{}, bound time.Dur
 		case <-tick.C:
 			progress()
 		case <-stalls.C:
-			switch now := w.moved.Load(); {
+			switch now := w.moved(); {
 			case now != moved:
 				moved, since = now, time.Now()
 			case time.Since(since) >= bound:
@@ -166,7 +169,7 @@ func (o *owning) report(w *walk, took time.Duration) OwnerReport {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return OwnerReport{
-		Looked: int(w.looked.Load()), Wrong: int(o.wrong.Load()), Changed: int(o.changed.Load()),
+		Looked: int(w.looked()), Wrong: int(o.wrong.Load()), Changed: int(o.changed.Load()),
 		Left: int(o.left.Load()), Failed: int(o.failed.Load()), First: slices.Clone(o.first), Took: took, GaveUp: !w.complete.Load(),
 	}
 }
@@ -193,12 +196,10 @@ func (o *owning) run(ctx context.Context, w *walk) {
 		return
 	}
 	defer func() { _ = unix.Close(root) }()
-	w.looked.Add(1)
 	if !o.ReadOnly {
 		o.judge(root, o.Path)
 	}
-	// Looking waits for the kernel more than it computes, on a file server above all.
-	w.run(ctx, root, min(8, 2*runtime.GOMAXPROCS(0)), as)
+	w.run(ctx, root, as)
 }
 
 // look judges one entry by its directory's descriptor and its name, which is one part and

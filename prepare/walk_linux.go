@@ -1,12 +1,15 @@
 package prepare
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"io/fs"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,19 +23,37 @@ type walk struct {
 	look func(in *directory, name string) bool
 	// cannotEnter hears of a directory that cannot be opened or read.
 	cannotEnter func(d *directory, err error)
-	// looked counts entries, moved whatever shows that the file system answers.
-	looked, moved atomic.Int64
 	// complete tells that everything was looked at.
 	complete atomic.Bool
+	workers  []*worker
 
-	mu   sync.Mutex
+	mu sync.Mutex
+	// more tells of work, or that no more will come.
 	more *sync.Cond
-	// stack are the directories still to be read, the next one last: who goes deep first
-	// has few of them waiting.
-	stack []*directory
-	// busy are the directories that workers read, each of whom may add to stack.
-	busy map[*directory]bool
-	root int
+	// begun are directories that are open and not read to their end, waiting those that are
+	// not open. Of both the next one is last: who goes deep first has few of them.
+	begun, waiting []*directory
+	// started are the workers that run, busy those of them that are in a directory.
+	started, busy int
+	start         func(*worker)
+	root          int
+	// cut tells that ctx ended before a directory did.
+	cut bool
+}
+
+// worker looks at some entries of a directory after the other. What it counts no other
+// writes to: with a counter for all, each entry would wait for the other processors.
+type worker struct {
+	// in is whose entries they are, nil in between. walk.mu guards it.
+	in *directory
+	// looked counts entries, read what getdents64(2) was asked for.
+	looked, read atomic.Int64
+
+	// filling is held while the kernel writes to names.
+	filling sync.Mutex
+	names   [8 << 10]byte
+	// at is where in names the entry begins that is looked at, negative where there is none.
+	at atomic.Int64
 }
 
 // directory is one to be read. While it waits it is a path and no descriptor: there may be
@@ -42,120 +63,216 @@ type directory struct {
 	path string
 	// fd is -1 until it is opened.
 	fd int
-	// name is the entry that is looked at, nil before the first.
-	name atomic.Pointer[string]
+	// users are the workers that look at some of its entries, read tells that there are no
+	// others. walk.mu guards both.
+	users int
+	read  bool
 }
 
-// enough is how many subdirectories of one directory are noted before they are read: a
-// directory may have a million of them.
+// enough is how many directories wait before one that has more of them is read on: it may
+// have a million.
 const enough = 4096
 
-func newWalk(look func(*directory, string) bool, cannotEnter func(*directory, error)) *walk {
-	w := &walk{look: look, cannotEnter: cannotEnter, busy: map[*directory]bool{}}
+func newWalk(workers int, look func(*directory, string) bool, cannotEnter func(*directory, error)) *walk {
+	w := &walk{look: look, cannotEnter: cannotEnter}
+	for range workers {
+		w.workers = append(w.workers, &worker{})
+	}
 	w.more = sync.NewCond(&w.mu)
 	return w
 }
 
+// looked is how many entries have been looked at.
+func (w *walk) looked() (n int64) {
+	for _, k := range w.workers {
+		n += k.looked.Load()
+	}
+	return n
+}
+
+// moved grows with whatever shows that the file system answers.
+func (w *walk) moved() (n int64) {
+	for _, k := range w.workers {
+		n += k.looked.Load() + k.read.Load()
+	}
+	return n
+}
+
 // run reads all below root, with each worker started by as. It returns when they have ended.
-func (w *walk) run(ctx context.Context, root, workers int, as func(func() error) error) {
-	w.root, w.stack = root, []*directory{{fd: -1}}
+func (w *walk) run(ctx context.Context, root int, as func(func() error) error) {
+	w.root, w.waiting = root, []*directory{{fd: -1}}
+	w.workers[0].looked.Add(1) // the root
 	defer context.AfterFunc(ctx, func() {
 		w.mu.Lock() // between a worker's asking for ctx and its waiting
 		defer w.mu.Unlock()
 		w.more.Broadcast()
 	})()
 	var all sync.WaitGroup
-	for range workers {
+	w.start = func(k *worker) {
 		all.Go(func() {
 			_ = as(func() error { // what it could fail with, opening the root has shown
-				w.work(ctx)
+				w.work(ctx, k)
 				return nil
 			})
 		})
 	}
+	w.mu.Lock()
+	w.call()
+	w.mu.Unlock()
 	all.Wait()
-	for _, d := range w.stack {
-		d.close()
+	for _, d := range w.begun {
+		_ = unix.Close(d.fd)
 	}
-	w.complete.Store(len(w.stack) == 0)
+	w.complete.Store(!w.cut && len(w.begun)+len(w.waiting) == 0)
+}
+
+// call gets those who wait, and as many more as are needed, to do what there is: a small
+// tree needs one worker, and each may be a thread. w.mu is held.
+func (w *walk) call() {
+	for len(w.begun)+len(w.waiting) > w.started-w.busy && w.started < len(w.workers) {
+		w.started++
+		w.start(w.workers[w.started-1])
+	}
+	w.more.Broadcast()
 }
 
 // reading gives a path that is being looked at, empty for the root, or where there is none.
 func (w *walk) reading() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for d := range w.busy {
-		if name := d.name.Load(); name != nil {
-			return filepath.Join(d.path, *name)
+	for _, k := range w.workers {
+		if k.in != nil {
+			return filepath.Join(k.in.path, k.reading())
 		}
-		return d.path
 	}
 	return ""
 }
 
-func (w *walk) work(ctx context.Context) {
-	buf := make([]byte, 64<<10)
-	for d := w.next(ctx); d != nil; d = w.next(ctx) {
-		below, whole := w.read(ctx, d, buf)
-		w.mu.Lock()
-		if whole {
-			d.close()
-		} else {
-			w.stack = append(w.stack, d)
-		}
-		w.stack = append(w.stack, below...)
-		delete(w.busy, d)
-		w.mu.Unlock()
-		w.more.Broadcast()
+// reading gives the name that is being looked at, empty where it is the directory itself.
+func (k *worker) reading() string {
+	if !k.filling.TryLock() {
+		return ""
+	}
+	defer k.filling.Unlock()
+	at := k.at.Load()
+	if at < 0 {
+		return ""
+	}
+	name, _ := entryOf(k.names[at:])
+	return name
+}
+
+func (w *walk) work(ctx context.Context, k *worker) {
+	for w.enter(ctx, k) {
+		entries, end := w.fill(k)
+		w.pass(k.in, end)
+		below, whole := w.read(ctx, k, entries)
+		w.leave(k, below, whole)
 	}
 }
 
-// next waits for a directory, and gives nil when there are no more or ctx has ended.
-func (w *walk) next(ctx context.Context) *directory {
+// enter waits for a directory, and tells whether there is one: there is none when all are
+// read, or ctx has ended.
+func (w *walk) enter(ctx context.Context, k *worker) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for len(w.stack) == 0 && len(w.busy) > 0 && ctx.Err() == nil {
+	for len(w.begun)+len(w.waiting) == 0 && w.busy > 0 && ctx.Err() == nil {
 		w.more.Wait()
 	}
-	last := len(w.stack) - 1
-	if last < 0 || ctx.Err() != nil {
-		return nil
+	from := &w.waiting
+	if len(w.begun) > 0 && len(w.waiting) < enough {
+		from = &w.begun
 	}
-	d := w.stack[last]
-	w.stack = w.stack[:last]
-	w.busy[d] = true
-	return d
+	last := len(*from) - 1
+	if last < 0 || ctx.Err() != nil {
+		return false
+	}
+	k.in, *from = (*from)[last], (*from)[:last]
+	k.in.users++
+	k.at.Store(-1)
+	w.busy++
+	return true
 }
 
-// read looks at a directory's entries and gives its subdirectories. It stops when there are
-// enough of these, to go on later where the descriptor stands.
-func (w *walk) read(ctx context.Context, d *directory, buf []byte) (below []*directory, whole bool) {
+// fill gives as many of the directory's entries as there is room for, and whether it has no
+// others.
+func (w *walk) fill(k *worker) (entries []byte, end bool) {
+	d := k.in
 	if d.fd < 0 && !w.open(d) {
 		return nil, true
 	}
-	for len(below) < enough {
-		n, err := unix.ReadDirent(d.fd, buf)
-		w.moved.Add(1)
-		if n <= 0 || err != nil {
-			if err != nil && err != unix.ENOENT { // removed meanwhile
-				w.cannotEnter(d, err)
-			}
-			return below, true
+	k.filling.Lock()
+	defer k.filling.Unlock()
+	n := 0
+	for len(k.names)-n >= int(unsafe.Sizeof(unix.Dirent{})) {
+		more, err := unix.Getdents(d.fd, k.names[n:])
+		k.read.Add(1)
+		if err != nil && err != unix.ENOENT { // removed meanwhile
+			w.cannotEnter(d, err)
 		}
-		_, _, names := unix.ParseDirent(buf[:n], -1, nil)
-		for i, name := range names {
-			if ctx.Err() != nil {
-				return below, false
-			}
-			d.name.Store(&names[i])
-			if w.look(d, name) {
-				below = append(below, &directory{path: filepath.Join(d.path, name), fd: -1})
-			}
-			w.looked.Add(1)
-			w.moved.Add(1)
+		if err != nil || more == 0 {
+			return k.names[:n], true
 		}
+		n += more
 	}
-	return below, false
+	return k.names[:n], false
+}
+
+// pass lets others read on in a directory.
+func (w *walk) pass(d *directory, end bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if d.read = end; !end {
+		w.begun = append(w.begun, d)
+		w.call()
+	}
+}
+
+// read looks at entries and gives the directories among them. It tells whether that were
+// all, or ctx ended before.
+func (w *walk) read(ctx context.Context, k *worker, entries []byte) (below []*directory, whole bool) {
+	for at := 0; at < len(entries); {
+		if ctx.Err() != nil {
+			return below, false
+		}
+		k.at.Store(int64(at))
+		name, size := entryOf(entries[at:])
+		at += size
+		if name == "." || name == ".." {
+			continue
+		}
+		if w.look(k.in, name) {
+			below = append(below, &directory{path: filepath.Join(k.in.path, name), fd: -1})
+		}
+		k.looked.Add(1)
+	}
+	return below, true
+}
+
+// leave ends what enter began. The last to leave a directory that is read closes it.
+func (w *walk) leave(k *worker, below []*directory, whole bool) {
+	w.mu.Lock()
+	d := k.in
+	k.in = nil
+	w.busy--
+	d.users--
+	last := d.read && d.users == 0
+	w.cut = w.cut || !whole
+	w.waiting = append(w.waiting, below...)
+	w.call()
+	w.mu.Unlock()
+	if last && d.fd >= 0 {
+		_ = unix.Close(d.fd)
+	}
+}
+
+// entryOf gives the name of the first of the entries that getdents64(2) wrote, and how many
+// bytes that entry is.
+func entryOf(entries []byte) (name string, size int) {
+	var d unix.Dirent
+	size = int(binary.NativeEndian.Uint16(entries[unsafe.Offsetof(d.Reclen):]))
+	raw := entries[unsafe.Offsetof(d.Name):size]
+	return string(raw[:max(0, bytes.IndexByte(raw, 0))]), size
 }
 
 func (w *walk) open(d *directory) bool {
@@ -169,11 +286,5 @@ func (w *walk) open(d *directory) bool {
 	default:
 		w.cannotEnter(d, err)
 		return false
-	}
-}
-
-func (d *directory) close() {
-	if d.fd >= 0 {
-		_ = unix.Close(d.fd)
 	}
 }
