@@ -414,7 +414,7 @@ func TestHTTPIsRefusedWhereItCannotBe(t *testing.T) {
 	}
 	refusal(exitUsage, `"9999" is not HOST:PORT, such as :9999`, "server", "--health-listen", "9999")
 	refusal(exitCannotWrite, s.dir+"/none does not exist; make it or set another TMPDIR", "run", "--tmpdir", s.dir+"/none", "--health-listen", free, "--", "true")
-	refusal(exitUsage, "--health-listen is for server, worker, all, run and check, not for migrate", "migrate", "--health-listen", free)
+	refusal(exitUsage, "--health-listen is for server, worker, all, run, check, env, not for migrate", "migrate", "--health-listen", free)
 	for _, role := range []string{"server", "worker", "python"} {
 		if len(s.starts(role)) > 0 {
 			t.Errorf("%s was started", role)

@@ -80,9 +80,11 @@ func tell(o options, caught *supervise.Signals, stdout, stderr *os.File) error {
 	supervise.WriteFromBackground()
 	switch o.command {
 	case "help":
-		_, _ = fmt.Fprint(stdout, usage, flagSet(&options{}).FlagUsages())
+		_, err := fmt.Fprint(stdout, usage, flagSet(&options{}).FlagUsages())
+		return err
 	case "version":
-		_, _ = fmt.Fprintln(stdout, "ak-init", version)
+		_, err := fmt.Fprintln(stdout, "ak-init", version)
+		return err
 	case "status":
 		return showStatus(o, caught, stdout)
 	case "env":

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -18,6 +19,9 @@ import (
 func (o *options) validate() error {
 	if o.output == "svg" && o.command != "status" && !strings.HasPrefix(o.given["output"], "--") {
 		o.output = "text" // a twin is meant for status, which alone is drawn
+	}
+	if o.command == "healthcheck" {
+		o.question = cmp.Or(o.question, health.Live)
 	}
 	faults := append(o.commandFaults(), o.flagFaults()...)
 	if err := o.takeJSON(); err != nil {
@@ -67,7 +71,7 @@ func (o *options) commandFaults() []error {
 			return []error{errors.New("run needs a program: ak-init run -- PROGRAM [ARG...]")}
 		}
 	}
-	return o.strayFlags()
+	return append(o.strayFlags(), o.pictureFaults()...)
 }
 
 // noOtherCommand is for the worker, whose words go to Python: that knows no such one, and fails
@@ -101,49 +105,54 @@ func (o *options) noDirectory() error {
 	return errors.New("install needs one directory: ak-init install DIR, such as the one that authentik's ak lies in")
 }
 
+// takers are the commands that a flag means something to. One that is not here does no
+// harm anywhere.
+func (o *options) takers() map[string][]string {
+	looks := []string{"check", "env"} // at what a start with the same flags would do
+	service := slices.Concat(servesHTTP(), looks)
+	database := slices.Concat([]string{"server", "worker", "all", "migrate"}, looks)
+	prints := slices.Concat(looks, []string{"healthcheck", "status"})
+	if o.dryRun {
+		prints = slices.Concat(prints, servesHTTP(), oneTime())
+	}
+	question, status := []string{"healthcheck"}, []string{"status"}
+	return map[string][]string{
+		"restart": service, "restart-limit": service, "stop-delay": service, "success-exit": service, "health-listen": service,
+		"wait-database": database, "migrate": database,
+		string(health.Live): question, string(health.Ready): question, string(health.Started): question,
+		"watch": status, "timeline": status,
+		"output": prints, "json": prints,
+	}
+}
+
 // strayFlags are those of another command. A twin in the container's environment is meant
 // for that one.
 func (o *options) strayFlags() (faults []error) {
-	byFlag := func(name string) bool { return strings.HasPrefix(o.given[name], "--") }
-	if o.command == "healthcheck" {
-		o.question = cmp.Or(o.question, health.Live)
-	} else if byFlag(string(o.question)) {
-		faults = append(faults, fmt.Errorf("--%s is a question for healthcheck, not for %s", o.question, o.command))
+	if o.command == "help" {
+		return nil
 	}
-	if o.command != "status" && byFlag("watch") {
+	takers := o.takers()
+	for _, flag := range slices.Sorted(maps.Keys(takers)) {
+		if !strings.HasPrefix(o.given[flag], "--") || slices.Contains(takers[flag], o.command) {
+			continue
+		}
+		if flag == "output" && o.output != "text" && o.output != "json" { // of which pictureFaults says more
+			continue
+		}
 		hint := ""
-		if o.command == "worker" { // dramatiq has a flag of that name
+		switch {
+		case flag == "output" || flag == "json":
+			hint = ", unless with --dry-run; --log-format is for its lines"
+		case o.command == "worker": // dramatiq has a --watch
 			hint = `; what is meant for the worker itself goes behind "--"`
 		}
-		faults = append(faults, errors.New("--watch is for status"+hint))
+		faults = append(faults, fmt.Errorf("--%s is for %s, not for %s%s", flag, strings.Join(takers[flag], ", "), o.command, hint))
 	}
-	return append(faults, o.flagsOfServices(byFlag)...)
-}
-
-// flagsOfServices are flags that mean something to long-running commands, or to those that
-// have to do with PostgreSQL, alone.
-func (o *options) flagsOfServices(byFlag func(name string) bool) (faults []error) {
-	for _, name := range []string{"restart", "restart-limit", "stop-delay", "success-exit"} {
-		if slices.Contains(oneTime(), o.command) && byFlag(name) {
-			faults = append(faults, fmt.Errorf("--%s is for services, and %s is none", name, o.command))
-		}
-	}
-	for _, name := range []string{"wait-database", "migrate"} {
-		if slices.Contains(apartFromDatabase(), o.command) && byFlag(name) {
-			faults = append(faults, fmt.Errorf("--%s is for server, worker, all, migrate and check, not for %s", name, o.command))
-		}
-	}
-	if byFlag("health-listen") && !slices.Contains(append(servesHTTP(), "check"), o.command) {
-		faults = append(faults, fmt.Errorf("--health-listen is for server, worker, all, run and check, not for %s", o.command))
-	}
-	return append(faults, o.pictureFaults()...)
+	return faults
 }
 
 // pictureFaults are about what is drawn: only a status is, and as SVG only once.
 func (o *options) pictureFaults() (faults []error) {
-	if o.command != "status" && o.given["timeline"] == "--timeline" {
-		faults = append(faults, errors.New("--timeline is for status"))
-	}
 	if o.output == "svg" && (o.command != "status" || !o.timeline || o.watch) {
 		faults = append(faults, fmt.Errorf("%s svg is one picture, for status --timeline", o.origin("output")))
 	}
@@ -151,11 +160,6 @@ func (o *options) pictureFaults() (faults []error) {
 		faults = append(faults, fmt.Errorf("%s docker is for env", o.origin("output")))
 	}
 	return faults
-}
-
-// apartFromDatabase are the commands that neither wait for PostgreSQL nor migrate.
-func apartFromDatabase() []string {
-	return append(byHand(), "healthcheck", "status", "install")
 }
 
 // flagFault says what is wrong with a flag.
