@@ -158,6 +158,7 @@ func TestContainer(t *testing.T) {
 	d.build("authentik", base)
 
 	t.Run("README's commands", func(t *testing.T) { d.in(t).readme(base) })
+	t.Run("README's table of checks", func(t *testing.T) { d.in(t).checks() })
 	t.Run("the default target holds the binaries alone, and installs them", func(t *testing.T) { d.in(t).scratch(base) })
 	for _, tmpfs := range []string{"/tmp", "/dev/shm"} {
 		t.Run("server, read-only, uid 65534, writable "+tmpfs, func(t *testing.T) { d.in(t).serve(tmpfs) })
@@ -209,6 +210,27 @@ func (d docker) readme(base string) {
 	}
 	if code := d.run("inspect", "-f", "{{.State.ExitCode}}", "authentik"); code != "0" {
 		d.t.Errorf("exit code %s\n%s", code, d.logs("authentik"))
+	}
+}
+
+// checks wants each row of README's example in a real one. How many others are ok, and what
+// PostgreSQL adds to that, is this container's own.
+func (d docker) checks() {
+	d.t.Helper()
+	_, block, found := strings.Cut(readme(d.t), "\n$ ak-init check worker\n")
+	rows, _, ends := strings.Cut(block, "\nworker would not start")
+	if !found || !ends {
+		d.t.Fatal("README has no such example any more")
+	}
+	name := d.run("create", "--network", "none", "--user", "1000:1000", "-e", "AUTHENTIK_EMAIL__PASSWORD=file:///run/secrets/mail",
+		"-e", "AUTHENTIK_POSTGRESQL_HOST=db", d.image, "check", "worker")
+	d.t.Cleanup(func() { d.run("rm", name) })
+	out, _ := exec.Command("docker", "start", "--attach", name).Output() // it would not start
+	flat := func(text string) string { return strings.Join(strings.Fields(text), " ") }
+	for row := range strings.Lines(rows) {
+		if !strings.Contains(flat(string(out)), flat(row)) {
+			d.t.Errorf("no %q in\n%s", flat(row), out)
+		}
 	}
 }
 
