@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"ak-init/chart"
 	"ak-init/health"
 	"ak-init/logs"
 	"ak-init/prepare"
@@ -64,7 +65,11 @@ func columns(f *os.File) int {
 func drawStatus(o options, w io.Writer, width int) error {
 	found, mute := askStatus(o)
 	if o.output == "svg" && len(found) > 0 {
-		return errors.Join(drawSVG(w, found), mute)
+		var charts []chart.Chart
+		for _, s := range found {
+			charts = append(charts, s.charted())
+		}
+		return errors.Join(chart.SVG(w, charts), mute)
 	}
 	if o.output == "json" && (len(found) > 0 || mute == nil) {
 		enc := json.NewEncoder(w)
@@ -77,7 +82,7 @@ func drawStatus(o options, w io.Writer, width int) error {
 		}
 		draw := s.draw
 		if o.timeline {
-			draw = func(w io.Writer) error { return s.chart(w, width) }
+			draw = func(w io.Writer) error { return s.charted().Text(w, width) }
 		}
 		if err := draw(w); err != nil {
 			return err

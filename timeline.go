@@ -2,10 +2,12 @@ package main
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
 
+	"ak-init/chart"
 	"ak-init/health"
 	"ak-init/supervise"
 )
@@ -265,25 +267,77 @@ func startOf(spans []span, service string) (first, last span, ready bool) {
 func (b boot) String() string {
 	parts := make([]string, len(b.parts))
 	for i, p := range b.parts {
-		parts[i] = p.label + " " + roundTime(p.took)
+		parts[i] = p.label + " " + chart.Short(p.took)
 	}
 	word := "not ready after "
 	if b.done {
 		word = "ready after "
 	}
-	return word + roundTime(b.total) + ": " + strings.Join(parts, ", ")
+	return word + chart.Short(b.total) + ": " + strings.Join(parts, ", ")
 }
 
-// roundTime has three digits or so: nobody reads more.
-func roundTime(d time.Duration) string {
+// boot is one line about the start, empty where there is nothing to say.
+func (s status) boot() string {
+	b := s.started()
+	lasts := slices.ContainsFunc(s.Timeline, func(one span) bool {
+		return one.underWay() && (one.Service == "" || one.Phase == string(health.Starting))
+	})
+	if !b.done && !lasts {
+		return ""
+	}
+	return b.String()
+}
+
+func (s status) started() boot {
+	var names []string
+	for _, one := range s.Services {
+		names = append(names, one.Name)
+	}
+	return bootOf(s.Timeline, names)
+}
+
+// heading is the line above a chart.
+func (s status) heading() string {
+	line := fmt.Sprintf("ak-init %s %s, pid %d, phase %s", s.Version, s.Command, s.PID, s.Phase)
+	if b := s.started(); b.done {
+		line += ", ready after " + chart.Short(b.total)
+	}
+	return line
+}
+
+// charted is what a status has to draw.
+func (s status) charted() chart.Chart {
+	c := chart.Chart{Heading: s.heading(), LeftOut: s.TimelineLeftOut}
+	for _, one := range s.Timeline {
+		c.Bars = append(c.Bars, chart.Bar{
+			Label: one.label(), Begin: one.Begin, Took: one.took(), Lasts: one.End.IsZero(),
+			Note: one.fate(), More: one.outcome(), Kind: one.Phase,
+		})
+	}
+	return c
+}
+
+// fate is what became of a service that did not start as it should, or of one that did and
+// left it again.
+func (s span) fate() string {
 	switch {
-	case d >= time.Minute:
-		return d.Round(time.Second).String()
-	case d >= 10*time.Second:
-		return d.Round(100 * time.Millisecond).String()
-	case d >= time.Second:
-		return d.Round(10 * time.Millisecond).String()
+	case s.Next == phaseEnded:
+		return "it ended"
+	case s.Phase == string(health.Starting) && s.Next == string(health.Serving):
+		return "" // whatever it was waiting for
 	default:
-		return d.Round(time.Millisecond).String()
+		return s.Reason
+	}
+}
+
+// outcome is what ended a span, and why it was not ready.
+func (s span) outcome() string {
+	switch {
+	case s.Next == "":
+		return s.Reason
+	case s.Reason == "":
+		return "then " + s.Next
+	default:
+		return "then " + s.Next + ": " + s.Reason
 	}
 }

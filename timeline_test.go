@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"ak-init/authentik"
+	"ak-init/chart"
 	"ak-init/health"
 	"ak-init/supervise"
 )
@@ -329,5 +330,98 @@ func TestWhenToLook(t *testing.T) {
 				t.Errorf("%s, want %s", got, tt.want)
 			}
 		})
+	}
+}
+
+// afterwards is a server's story: a start with every part, and a day later an outage that lasts.
+func afterwards() status {
+	at := func(seconds float64) time.Time {
+		return time.Date(2026, 11, 5, 8, 0, 0, 0, time.UTC).Add(time.Duration(seconds * float64(time.Second)))
+	}
+	past := func(phase, service string, begin, end float64, next string) span {
+		return span{Phase: phase, Service: service, Begin: at(begin), End: at(end), Seconds: end - begin, Next: next}
+	}
+	const day = 86400
+	return status{
+		PID: 1, Version: "0.1.0", Command: "server", Phase: health.Degraded, UptimeSeconds: day + 42,
+		Services: []serviceStatus{{Name: "server", Phase: health.Degraded}},
+		Timeline: []span{
+			past("preparing", "", 0, 0.012, "waiting-for-database"),
+			past("waiting-for-database", "", 0.012, 2.1, "migrating"),
+			past("migrating", "", 2.1, 9.4, "bootstrap"),
+			past("bootstrap", "", 9.4, 10.6, ""),
+			past("starting", "server", 10.6, 11.6, "ended"),
+			past("resting", "server", 11.6, 12.6, "starting"),
+			past("starting", "server", 12.6, 16.2, "ready"),
+			{Phase: "degraded", Service: "server", Begin: at(day), Seconds: 42, Reason: "502 from <http://127.0.0.1:9000/-/health/ready/> & no more"},
+		},
+	}
+}
+
+const afterwardsText = `ak-init 0.1.0 server, pid 1, phase degraded, ready after 16.2s
+
+start at 2026-11-05T08:00:00Z
+  preparing             12ms ▏
+  waiting-for-database 2.09s ██████
+  migrating             7.3s       ███████████████████████
+  bootstrap             1.2s                              ████
+  server starting         1s                                 ████ it ended
+  server resting          1s                                    ████
+  server starting       3.6s                                       ████████████
+                             |0s            |5s            |10s            |15s
+
+later, at 2026-11-06T08:00:00Z
+  server degraded 42s… ████████████████████████████████████████████████████████
+      502 from <http://127.0.0.1:9000/-/health/ready/> & no more
+                       |0s          |10s         |20s          |30s      40s|
+`
+
+func TestStatusIsCharted(t *testing.T) {
+	var b strings.Builder
+	if err := afterwards().charted().Text(&b, 80); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(afterwardsText, b.String()); diff != "" {
+		t.Errorf("(-want +got):\n%s\n%s", diff, b.String())
+	}
+	b.Reset()
+	if err := chart.SVG(&b, []chart.Chart{afterwards().charted()}); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{
+		`class="bar waiting-for-database"`, `class="bar degraded lasts"`, "ready after 16.2s",
+		"server starting, 1s from 2026-11-05T08:00:10Z, then ended<", "42s… from 2026-11-06T08:00:00Z, 502 from",
+	} {
+		if !strings.Contains(b.String(), text) {
+			t.Errorf("no %s in\n%s", text, b.String())
+		}
+	}
+}
+
+func TestStatusSaysHowFarAStartIs(t *testing.T) {
+	now := time.Now()
+	done := span{Phase: "preparing", Begin: now, End: now.Add(time.Second), Seconds: 1}
+	lasts := func(phase, service string) span {
+		return span{Phase: phase, Service: service, Begin: now.Add(time.Second), Seconds: 2}
+	}
+	ready := lasts("starting", "server")
+	ready.End, ready.Next = now.Add(3*time.Second), "ready"
+	for name, tt := range map[string]struct {
+		service string
+		spans   []span
+		want    string
+	}{
+		"a step":                  {"server", []span{done, lasts("migrating", "")}, "not ready after 3s: preparing 1s, migrating 2s"},
+		"a service":               {"server", []span{done, lasts("starting", "server")}, "not ready after 3s: preparing 1s, server starting 2s"},
+		"ready":                   {"server", []span{done, ready}, "ready after 3s: preparing 1s, server starting 2s"},
+		"an outage":               {"server", []span{done, ready, lasts("degraded", "server")}, "ready after 3s: preparing 1s, server starting 2s"},
+		"migrations alone":        {"migrate", []span{done, lasts("migrating", "migrate")}, ""},
+		"a program":               {"sleep", []span{done}, ""},
+		"an ak-init without such": {"server", nil, ""},
+	} {
+		s := status{Services: []serviceStatus{{Name: tt.service}}, Timeline: tt.spans}
+		if got := s.boot(); got != tt.want {
+			t.Errorf("%s: %q, want %q", name, got, tt.want)
+		}
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package chart
 
 import (
 	"fmt"
@@ -6,8 +6,6 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
-
-	"ak-init/health"
 )
 
 // A picture's measures, in pixels.
@@ -26,9 +24,9 @@ const (
 	captionHeight  = 16
 )
 
-// pictureStyle is all that a picture needs to be drawn: no font and no sheet is fetched. It
+// sheet is all that a picture needs to be drawn: no font and no sheet is fetched. It
 // goes with a reader's light or dark background.
-const pictureStyle = `
+const sheet = `
 text { font: 13px system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-serif; fill: #1c2430 }
 .page { fill: #ffffff }
 .head { font-size: 19px; font-weight: 600 }
@@ -39,8 +37,8 @@ text { font: 13px system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-seri
 .left { text-anchor: end }
 .grid { stroke: #e2e6ed; stroke-width: 1 }
 .axis { stroke: #9aa4b3; stroke-width: 1 }
-.preparing, .stopping, .other { fill: #8b95a5 }
-.waiting { fill: #dd8a1c }
+.bar { fill: #8b95a5 }
+.waiting-for-database { fill: #dd8a1c }
 .migrating { fill: #8458c9 }
 .bootstrap { fill: #17938a }
 .starting { fill: #2a78d6 }
@@ -53,8 +51,7 @@ text { font: 13px system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-seri
   .soft, .mark { fill: #9aa5b5 }
   .grid { stroke: #272e39 }
   .axis { stroke: #5b6675 }
-  .preparing, .stopping, .other { fill: #8b95a5 }
-  .waiting { fill: #f0a545 }
+  .waiting-for-database { fill: #f0a545 }
   .migrating { fill: #a884e8 }
   .bootstrap { fill: #3cb9ae }
   .starting { fill: #5a9df0 }
@@ -62,18 +59,6 @@ text { font: 13px system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-seri
   .resting { fill: #d3aa5f }
 }
 `
-
-// colour is a span's class in the style.
-func (s span) colour() string {
-	switch phase := health.Phase(s.Phase); phase {
-	case health.Preparing, health.Migrating, health.Starting, health.Degraded, health.Resting, health.Stopping, "bootstrap":
-		return s.Phase
-	case health.Waiting:
-		return "waiting"
-	default:
-		return "other"
-	}
-}
 
 // escaped is text that is none of XML's markup, and holds nothing that XML cannot.
 func escaped(text string) string {
@@ -105,13 +90,13 @@ func (p *picture) line(class string, x1 float64, y1 int, x2 float64, y2 int) {
 	_, _ = fmt.Fprintf(p, "<line class=%q x1=\"%.1f\" y1=\"%d\" x2=\"%.1f\" y2=\"%d\"/>\n", class, x1, y1, x2, y2)
 }
 
-// drawSVG draws every ak-init's episodes, one below the other.
-func drawSVG(w io.Writer, all []status) error {
+// SVG draws charts as one picture, one below the other.
+func SVG(w io.Writer, all []Chart) error {
 	var names []string
 	body := &picture{y: margin}
-	for _, s := range all {
-		names = append(names, s.heading())
-		body.status(s)
+	for _, c := range all {
+		names = append(names, c.Heading)
+		body.chart(c)
 	}
 	title := escaped(strings.Join(names, "; "))
 	_, err := fmt.Fprintf(w, `<svg xmlns="http://www.w3.org/2000/svg" width="%[1]d" height="%[2]d" viewBox="0 0 %[1]d %[2]d" role="img" aria-label="%[3]s">
@@ -119,29 +104,29 @@ func drawSVG(w io.Writer, all []status) error {
 <style>%[4]s</style>
 <rect class="page" width="%[1]d" height="%[2]d"/>
 %[5]s</svg>
-`, pictureWidth, body.y, title, pictureStyle, body.String())
+`, pictureWidth, body.y, title, sheet, body.String())
 	return err
 }
 
-func (p *picture) status(s status) {
-	p.text("head", margin, p.y+4, s.heading())
+func (p *picture) chart(c Chart) {
+	p.text("head", margin, p.y+4, c.Heading)
 	p.y += 34
-	for i, e := range episodesOf(s.Timeline) {
+	for i, e := range episodesOf(c.Bars) {
 		p.text("title", margin, p.y, e.title(i))
 		p.y += 20
 		p.episode(e)
 	}
-	if s.TimelineLeftOut > 0 {
-		p.text("soft", margin, p.y, fmt.Sprintf("%d more in between are not kept", s.TimelineLeftOut))
+	if c.LeftOut > 0 {
+		p.text("soft", margin, p.y, fmt.Sprintf("%d more in between are not kept", c.LeftOut))
 		p.y += rowHeight
 	}
 }
 
 func (p *picture) episode(e episode) {
 	top, bottom := p.y, p.y
-	for _, s := range e.spans {
+	for _, b := range e.bars {
 		bottom += rowHeight
-		if e.captioned(s) {
+		if e.captioned(b) {
 			bottom += captionHeight
 		}
 	}
@@ -151,8 +136,8 @@ func (p *picture) episode(e episode) {
 		p.text("mark", x, bottom+14, markText(at))
 	}
 	p.line("axis", barsLeft, bottom, barsRight, bottom)
-	for _, s := range e.spans {
-		p.bar(e, s)
+	for _, b := range e.bars {
+		p.bar(e, b)
 	}
 	p.y += 46
 }
@@ -160,19 +145,19 @@ func (p *picture) episode(e episode) {
 // across is where a part of the whole lies.
 func across(part float64) float64 { return barsLeft + part*(barsRight-barsLeft) }
 
-// ends are where a span's bar begins and ends.
-func (e episode) ends(s span) (left, right float64) {
-	from, to := e.place(s)
+// ends are where a bar begins and ends.
+func (e episode) ends(b Bar) (left, right float64) {
+	from, to := e.place(b)
 	left = across(from)
 	return left, max(across(to), left+leastPixels)
 }
 
 // caption is the text at a bar, in full.
-func (s span) caption() string {
-	if fate := s.fate(); fate != "" {
-		return s.lasting() + ", " + fate
+func (b Bar) caption() string {
+	if b.Note != "" {
+		return b.time() + ", " + b.Note
 	}
-	return s.lasting()
+	return b.time()
 }
 
 // beside tells whether there is room for a text behind a bar, or before it.
@@ -182,47 +167,44 @@ func beside(left, right float64, text string) (behind, before bool) {
 }
 
 // captioned tells whether a bar's text needs a line of its own.
-func (e episode) captioned(s span) bool {
-	left, right := e.ends(s)
-	behind, before := beside(left, right, s.caption())
-	return !behind && !before && s.fate() != ""
+func (e episode) captioned(b Bar) bool {
+	left, right := e.ends(b)
+	behind, before := beside(left, right, b.caption())
+	return !behind && !before && b.Note != ""
 }
 
-func (p *picture) bar(e episode, s span) {
+func (p *picture) bar(e episode, b Bar) {
 	middle := p.y + rowHeight/2
-	left, right := e.ends(s)
-	class := s.colour()
-	if s.End.IsZero() {
+	left, right := e.ends(b)
+	class := "bar " + escaped(b.Kind)
+	if b.Lasts {
 		class += " lasts"
 	}
-	p.text("label", barsLeft-14, middle, s.label())
+	p.text("label", barsLeft-14, middle, b.Label)
 	_, _ = fmt.Fprintf(p, "<rect class=%q x=\"%.1f\" y=\"%d\" width=\"%.1f\" height=\"%d\" rx=\"%.1f\"><title>%s</title></rect>\n",
-		class, left, middle-barHeight/2, right-left, barHeight, min(3, (right-left)/2), escaped(s.story()))
+		class, left, middle-barHeight/2, right-left, barHeight, min(3, (right-left)/2), escaped(b.story()))
 	p.y += rowHeight
-	behind, before := beside(left, right, s.caption())
+	behind, before := beside(left, right, b.caption())
 	switch {
 	case behind:
-		p.text("time", right+gap, middle, s.caption())
+		p.text("time", right+gap, middle, b.caption())
 	case before:
-		p.text("left", left-gap, middle, s.caption())
+		p.text("left", left-gap, middle, b.caption())
 	default: // the time alone always has room
-		p.text("time", right+gap, middle, s.lasting())
+		p.text("time", right+gap, middle, b.time())
 	}
-	if e.captioned(s) {
-		fate := []rune(s.fate())
-		p.text("soft", barsLeft, p.y+4, string(fate[:min(len(fate), captionLetters)]))
+	if e.captioned(b) {
+		note := []rune(b.Note)
+		p.text("soft", barsLeft, p.y+4, string(note[:min(len(note), captionLetters)]))
 		p.y += captionHeight
 	}
 }
 
-// story is all that is known of a span.
-func (s span) story() string {
-	text := fmt.Sprintf("%s, %s from %s", s.label(), s.lasting(), s.Begin.Format(time.RFC3339))
-	if s.Next != "" {
-		text += ", then " + s.Next
-	}
-	if s.Reason != "" {
-		text += ": " + s.Reason
+// story is all that is known of a bar.
+func (b Bar) story() string {
+	text := fmt.Sprintf("%s, %s from %s", b.Label, b.time(), b.Begin.Format(time.RFC3339))
+	if b.More != "" {
+		text += ", " + b.More
 	}
 	return text
 }
