@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -177,7 +178,10 @@ func (o *owning) report(w *walk, took time.Duration) OwnerReport {
 // run looks at the top and lets workers look at the rest. Whether something can be read
 // is tried with the identity's rights, which a thread has.
 func (o *owning) run(ctx context.Context, w *walk) {
-	as := func(fn func() error) error { return fn() }
+	as := func(fn func() error) error {
+		runtime.LockOSThread() // never unlocked: threads that a file server kept waiting end with the walk
+		return fn()
+	}
 	if o.ReadOnly {
 		as = func(fn func() error) error { return As(o.id, fn) }
 	}
