@@ -71,6 +71,9 @@ type Monitor struct {
 	failingSince, failed time.Time
 	// told is how it was when a change was last told.
 	told Turn
+	// unready is why it was not ready when that was asked last, unreadyAt when that was.
+	unready   error
+	unreadyAt time.Time
 }
 
 // forget is after how many thresholds without a look an earlier bad answer says nothing about
@@ -197,6 +200,9 @@ func (m *Monitor) note(s *seen, asked Question, watched Look, probed error) (c C
 	if m.pid != s.pid || !m.running {
 		return c, false
 	}
+	if asked == Ready {
+		m.unready, m.unreadyAt = probed, time.Now()
+	}
 	// Not being ready, as in a database outage, is no reason for a restart.
 	s.ill = watched.Ill != nil || asked == Live && probed != nil
 	switch now := time.Now(); {
@@ -213,7 +219,17 @@ func (m *Monitor) note(s *seen, asked Question, watched Look, probed error) (c C
 	s.wasReady = m.wasReady
 	was := m.told
 	m.told = turnOf(was, asked, *s)
+	s.unready = m.notReady()
 	return Change{Service: m.service, Turn: m.told, Reason: judge(Live, *s).Reason}, m.told != was
+}
+
+// notReady is what is known of a service that lives and was not ready when that was asked last:
+// who asks whether it lives wants to know that, too. m.mu is held.
+func (m *Monitor) notReady() error {
+	if m.told != Unready || m.unready == nil {
+		return nil
+	}
+	return fmt.Errorf("not ready %s ago: %w", time.Since(m.unreadyAt).Round(time.Second), m.unready)
 }
 
 // shared is a probe whose outcome answers everybody who asks at about the same time.

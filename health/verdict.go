@@ -127,6 +127,9 @@ type seen struct {
 	wasReady bool
 	// probe is what the service answered just now, nil for well.
 	probe error
+	// unready is why it was not ready when somebody asked that last, where it lives and nobody has
+	// found otherwise since.
+	unready error
 	// ill: what is wrong counts against live.
 	ill bool
 	// failing is for how long it has been ill.
@@ -136,8 +139,8 @@ type seen struct {
 // judge is pure: what is known, and what is asked, give the answer.
 func judge(q Question, s seen) Answer {
 	a := Answer{Service: s.service, Phase: phaseOf(s)}
-	if s.probe != nil {
-		a.Reason = s.probe.Error()
+	if why := cmp.Or(s.probe, s.unready); why != nil {
+		a.Reason = why.Error()
 	}
 	switch a.Phase {
 	case Serving:
@@ -178,7 +181,7 @@ func phaseOf(s seen) Phase {
 		return cmp.Or(s.before, Preparing)
 	case !s.wasReady:
 		return Starting
-	case s.probe != nil:
+	case s.probe != nil || s.unready != nil:
 		return Degraded
 	default:
 		return Serving

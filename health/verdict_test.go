@@ -89,9 +89,17 @@ func TestMonitorOverTime(t *testing.T) {
 		s.ready = errors.New("503")
 		time.Sleep(time.Hour)
 		expect(Ready, false, Degraded)
-		expect(Live, true, Serving)
+		expect(Live, true, Degraded)
 		time.Sleep(time.Hour)
+		if a := m.Answer(Live); !a.Healthy || a.Phase != Degraded || a.Reason != "not ready 1h0m0s ago: 503" {
+			t.Errorf("live, where nobody has asked for ready since: %+v", a)
+		}
+		s.ready = nil
+		expect(Ready, true, Serving)
 		expect(Live, true, Serving)
+		s.ready = errors.New("503")
+		time.Sleep(time.Hour)
+		expect(Ready, false, Degraded)
 
 		// It hangs: live until the threshold is over.
 		s.live, s.ready = down, down
@@ -116,7 +124,7 @@ func TestMonitorOverTime(t *testing.T) {
 		expect(Live, true, Stopping)
 		expect(Ready, false, Stopping)
 
-		if want := []Turn{BecameReady, Unready, Faltered, Died, Recovered}; !slices.Equal(s.turns, want) {
+		if want := []Turn{BecameReady, Unready, Recovered, Unready, Faltered, Died, Recovered}; !slices.Equal(s.turns, want) {
 			t.Errorf("told %v, want %v", s.turns, want)
 		}
 	})
@@ -306,7 +314,7 @@ func TestProcessesThatShowThatItIsNotReady(t *testing.T) {
 		if a := m.Answer(Ready); a.Healthy || !strings.Contains(a.Reason, "nobody listens") {
 			t.Errorf("ready: %+v", a)
 		}
-		if a := m.Answer(Live); !a.Healthy || a.Phase != Serving {
+		if a := m.Answer(Live); !a.Healthy || a.Phase != Degraded || a.Reason != "not ready 0s ago: nobody listens on port 9000" {
 			t.Errorf("live: %+v", a)
 		}
 	})
