@@ -58,7 +58,7 @@ func run(args, environ []string, stdout, stderr *os.File) int {
 	case "check":
 		supervise.WriteFromBackground()
 		return checkCommand(opts, caught, stdout)
-	case "help", "version", "status", "env", "install":
+	case "help", "version", "status", "env", "install", "completion":
 		if err := tell(opts, caught, stdout, stderr); err != nil {
 			return usageFault(asRefusal(err), stderr)
 		}
@@ -91,6 +91,8 @@ func tell(o options, caught *supervise.Signals, stdout, stderr *os.File) error {
 		return showEnvironment(o, stdout, careless(stderr.Fd()))
 	case "install":
 		return install(o, caught, stdout)
+	case "completion":
+		return writeCompletion(o, stdout)
 	}
 	return nil
 }

@@ -70,6 +70,7 @@ Usage:
   ak-init status                              phase, services, restarts and memory
   ak-init env [server|worker|all|...]         the environment that a child would get, secrets hidden
   ak-init install DIR                         put ak-init into DIR, and "ak" as a link to it
+  ak-init completion bash|fish|zsh            a script that makes the shell complete these words
   ak-init version | help
 
 Example:
@@ -242,7 +243,7 @@ func byHand() []string { return append(asked(), "run") }
 func ownCommands() []string {
 	return []string{
 		"server", "worker", "all", "allinone", "migrate", "run", "bash", authentik.ManageName, "check", "healthcheck", "status",
-		"env", "install", "version", "help",
+		"env", "install", "completion", "version", "help",
 	}
 }
 

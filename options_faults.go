@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"ak-init/completion"
 	"ak-init/health"
 	"ak-init/prepare"
 	"ak-init/supervise"
@@ -58,7 +59,7 @@ func (o *options) commandFaults() []error {
 		if err := o.noOtherCommand(); err != nil {
 			return []error{err}
 		}
-	case "healthcheck", "status", "check", "env":
+	case "healthcheck", "status", "check", "env", "completion":
 		if err := o.onlyOneOf(); err != nil {
 			return []error{err}
 		}
@@ -83,18 +84,29 @@ func (o *options) noOtherCommand() error {
 	return nil
 }
 
-// onlyOneOf wants one of the words that the command takes, or none.
-func (o *options) onlyOneOf() error {
-	allowed := map[string][]string{
+// wordsOf are the words of which a command takes one.
+func wordsOf(command string) []string {
+	return map[string][]string{
 		"healthcheck": {"server", "worker", "run"},
 		"status":      {"server", "worker", "run"},
 		"check":       {"server", "worker", "all", "migrate"},
 		"env":         {"server", "worker", "all", "migrate", "manage", "bash"},
-	}[o.command]
-	if len(o.args) == 0 || len(o.args) == 1 && slices.Contains(allowed, o.args[0]) {
+		"completion":  completion.Shells(),
+	}[command]
+}
+
+// onlyOneOf wants one of those words, or none.
+func (o *options) onlyOneOf() error {
+	allowed := wordsOf(o.command)
+	needed := o.command == "completion"
+	switch {
+	case len(o.args) == 0 && !needed, len(o.args) == 1 && slices.Contains(allowed, o.args[0]):
 		return nil
+	case needed:
+		return fmt.Errorf("completion needs one of %s: ak-init completion bash", strings.Join(allowed, ", "))
+	default:
+		return fmt.Errorf("%s takes %s or nothing, not %q", o.command, strings.Join(allowed, ", "), strings.Join(o.args, " "))
 	}
-	return fmt.Errorf("%s takes %s or nothing, not %q", o.command, strings.Join(allowed, ", "), strings.Join(o.args, " "))
 }
 
 // noDirectory is for install.
