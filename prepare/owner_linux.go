@@ -243,5 +243,5 @@ func (o *owning) tryRead(in *directory, name string, st *unix.Stat_t) {
 }
 
 func (o *owning) pathOf(in *directory, name string) string {
-	return filepath.Join(o.Path, in.path, name)
+	return filepath.Join(o.Path, in.path(), name)
 }

@@ -48,7 +48,7 @@ const (
 
 // cannotEnter hears of a directory that cannot be opened or read.
 func (o *owning) cannotEnter(in *directory, err error) {
-	o.fail(cannotRead, filepath.Join(o.Path, in.path), err)
+	o.fail(cannotRead, filepath.Join(o.Path, in.path()), err)
 }
 
 func (o *owning) fail(op, path string, err error) {

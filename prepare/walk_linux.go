@@ -7,6 +7,8 @@ import (
 	"errors"
 	"io/fs"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"unsafe"
@@ -37,6 +39,7 @@ type walk struct {
 	started, busy int
 	start         func(*worker)
 	root          int
+	enough        int
 	// cut tells that ctx ended before a directory did.
 	cut bool
 }
@@ -59,8 +62,10 @@ type worker struct {
 // directory is one to be read. While it waits it is a path and no descriptor: there may be
 // more waiting than a process may have descriptors.
 type directory struct {
-	// path is from the root, and empty for that.
-	path string
+	// in is the directory that has it under name, nil for the root. Thousands wait, as deep as
+	// who made them likes: with a path each they would take as much memory as he likes.
+	in   *directory
+	name string
 	// fd is -1 until it is opened.
 	fd int
 	// users are the workers that look at some of its entries, read tells that there are no
@@ -69,12 +74,22 @@ type directory struct {
 	read  bool
 }
 
-// enough is how many directories wait before one that has more of them is read on: it may
-// have a million.
+// path is from the root, and empty for that.
+func (d *directory) path() string {
+	var parts []string
+	for ; d.in != nil; d = d.in {
+		parts = append(parts, d.name)
+	}
+	slices.Reverse(parts)
+	return strings.Join(parts, "/")
+}
+
+// enough is how many directories wait, as a rule, before one that has more of them is read
+// on: it may have a million.
 const enough = 4096
 
 func newWalk(workers int, look func(*directory, string) bool, cannotEnter func(*directory, error)) *walk {
-	w := &walk{look: look, cannotEnter: cannotEnter}
+	w := &walk{look: look, cannotEnter: cannotEnter, enough: enough}
 	for range workers {
 		w.workers = append(w.workers, &worker{})
 	}
@@ -142,7 +157,7 @@ func (w *walk) reading() string {
 	defer w.mu.Unlock()
 	for _, k := range w.workers {
 		if k.in != nil {
-			return filepath.Join(k.in.path, k.reading())
+			return filepath.Join(k.in.path(), k.reading())
 		}
 	}
 	return ""
@@ -179,8 +194,8 @@ func (w *walk) enter(ctx context.Context, k *worker) bool {
 	for len(w.begun)+len(w.waiting) == 0 && w.busy > 0 && ctx.Err() == nil {
 		w.more.Wait()
 	}
-	from := &w.waiting
-	if len(w.begun) > 0 && len(w.waiting) < enough {
+	from := &w.waiting // unless few wait, or many descriptors are held
+	if len(w.begun) > 0 && (len(w.waiting) < w.enough || len(w.begun) >= len(w.workers)) {
 		from = &w.begun
 	}
 	last := len(*from) - 1
@@ -199,6 +214,7 @@ func (w *walk) enter(ctx context.Context, k *worker) bool {
 func (w *walk) fill(k *worker) (entries []byte, end bool) {
 	d := k.in
 	if d.fd < 0 && !w.open(d) {
+		k.read.Add(1) // a no is an answer, too
 		return nil, true
 	}
 	k.filling.Lock()
@@ -207,6 +223,9 @@ func (w *walk) fill(k *worker) (entries []byte, end bool) {
 	for len(k.names)-n >= int(unsafe.Sizeof(unix.Dirent{})) {
 		more, err := unix.Getdents(d.fd, k.names[n:])
 		k.read.Add(1)
+		if err != nil && n > 0 { // the next may be too long for what room is left; else it fails again
+			return k.names[:n], false
+		}
 		if err != nil && err != unix.ENOENT { // removed meanwhile
 			w.cannotEnter(d, err)
 		}
@@ -242,7 +261,7 @@ func (w *walk) read(ctx context.Context, k *worker, entries []byte) (below []*di
 			continue
 		}
 		if w.look(k.in, name) {
-			below = append(below, &directory{path: filepath.Join(k.in.path, name), fd: -1})
+			below = append(below, &directory{in: k.in, name: name, fd: -1})
 		}
 		k.looked.Add(1)
 	}
@@ -276,7 +295,7 @@ func entryOf(entries []byte) (name string, size int) {
 }
 
 func (w *walk) open(d *directory) bool {
-	fd, err := openBelow(w.root, d.path)
+	fd, err := openBelow(w.root, d.path())
 	switch {
 	case err == nil:
 		d.fd = fd

@@ -1,14 +1,19 @@
 package prepare
 
 import (
+	"context"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/hanwen/go-fuse/v2/fs"
+	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 )
 
@@ -97,7 +102,7 @@ func TestReadingIsWhatIsLookedAt(t *testing.T) {
 		t.Errorf("read %q", read)
 	}
 	k := w.workers[0]
-	k.in = &directory{path: "a/b", fd: -1}
+	k.in = &directory{in: &directory{}, name: "a/b", fd: -1}
 	k.filling.Lock()
 	if got := w.reading(); got != "a/b" {
 		t.Errorf("while it is read: %q", got)
@@ -106,5 +111,99 @@ func TestReadingIsWhatIsLookedAt(t *testing.T) {
 	k.at.Store(-1)
 	if got := w.reading(); got != "a/b" {
 		t.Errorf("while it is opened: %q", got)
+	}
+}
+
+// Directories that are not read to their end keep a descriptor, and there may be thousands of
+// them: while enough wait, those are gone on with that are open.
+func TestAWalkHoldsFewDescriptors(t *testing.T) {
+	dir := t.TempDir()
+	const dirs, files = 120, 35
+	long := strings.Repeat("n", 250) // more than there is room for at a time
+	for i := range dirs {
+		below := filepath.Join(dir, strconv.Itoa(i))
+		if err := os.Mkdir(below, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		for n := range files {
+			if err := os.Symlink("x", filepath.Join(below, long+strconv.Itoa(n))); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	few(t, 100)
+	w := newWalk(lookers, isDir, func(d *directory, err error) { t.Errorf("%s: %v", d.path(), err) })
+	w.enough = 4
+	walkThrough(t, w, dir)
+	if w.looked() != 1+dirs*(1+files) {
+		t.Errorf("looked at %d", w.looked())
+	}
+}
+
+// What waits deep down is known by its name and what has it, not by a path each: those would
+// be 250 MiB here.
+func TestADeepWalkNeedsLittleMemory(t *testing.T) {
+	dir := t.TempDir()
+	const depth, wide = 1000, 1000
+	at, err := unix.Open(dir, unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	deeper := strings.Repeat("d", 250)
+	for range depth {
+		if err := unix.Mkdirat(at, deeper, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		next, err := unix.Openat(at, deeper, unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = unix.Close(at)
+		at = next
+	}
+	for i := range wide {
+		if err := unix.Mkdirat(at, strconv.Itoa(i), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_ = unix.Close(at)
+	var most uint64
+	var w *walk
+	w = newWalk(1, func(in *directory, name string) bool {
+		if w.looked() == depth+wide { // this is the last one, and all others wait
+			var m runtime.MemStats
+			runtime.ReadMemStats(&m)
+			most = m.HeapAlloc
+		}
+		return isDir(in, name)
+	}, nil)
+	walkThrough(t, w, dir)
+	if w.looked() != 1+depth+wide || most == 0 || most > 100<<20 {
+		t.Errorf("looked at %d, with %d MiB", w.looked(), most>>20)
+	}
+}
+
+// A name has 255 bytes at most where Linux made it, and more on servers of others, whose
+// letters are not bytes: what is left of a buffer may be too little for one.
+func TestNamesMayBeLongerThanLinuxMakesThem(t *testing.T) {
+	needRoot(t)
+	dir := t.TempDir()
+	const files = 100
+	root := &fs.Inode{}
+	server, err := fs.Mount(dir, root, &fs.Options{
+		MountOptions: fuse.MountOptions{DirectMountStrict: true, AllowOther: true},
+		OnAdd: func(ctx context.Context) {
+			for i := range files {
+				file := root.NewPersistentInode(ctx, &fs.Inode{}, fs.StableAttr{Mode: unix.S_IFREG})
+				root.AddChild(strconv.Itoa(100+i)+strings.Repeat("ж", 330), file, true)
+			}
+		},
+	})
+	if err != nil {
+		t.Skipf("cannot mount FUSE here: %v", err)
+	}
+	defer func() { _ = server.Unmount() }()
+	if r := own(t, dir, FixNever); r.Looked != 1+files || r.Failed > 0 || r.GaveUp {
+		t.Errorf("%+v", r)
 	}
 }
