@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -23,19 +22,7 @@ var (
 	akInitHTTP     = sync.OnceValues(func() (string, error) { return build(httpName) })
 )
 
-func build(name string) (string, error) {
-	dir, err := os.MkdirTemp("", name+"-")
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, name)
-	cmd := exec.Command("go", "build", "-trimpath", "-o", path, "./cmd/"+name)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go build: %w\n%s", err, out)
-	}
-	return path, nil
-}
+func build(name string) (string, error) { return builtFrom("./cmd/" + name) }
 
 // newDatabaseScene is a scene with a PostgreSQL and with ak-init-database beside ak-init.
 // Services run as ourselves.

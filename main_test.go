@@ -27,12 +27,17 @@ func TestMain(m *testing.M) {
 	testscript.Main(beds{m}, map[string]func(){ownName: main, scriptName: main, pauseName: main, supervise.GuardName: main})
 }
 
-// beds are a run of tests, behind which the servers that they had are ended.
+// beds are a run of tests, behind which the servers that they had are ended, and what was built
+// for them is removed.
 type beds struct{ *testing.M }
 
 func (b beds) Run() int {
 	defer postgres.Close()
-	return b.M.Run()
+	code := b.M.Run()
+	if dir, err := buildDir(); err == nil {
+		_ = os.RemoveAll(dir)
+	}
+	return code
 }
 
 // TestScript runs testdata/script/*.txtar: bad input, and what is printed.

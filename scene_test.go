@@ -26,19 +26,31 @@ import (
 
 // standIn builds the stand-in authentik, once for all tests. It is static, so that it
 // runs in an image of its own.
-var standIn = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "ak-init-standin-")
+var standIn = sync.OnceValues(func() (string, error) { return builtFrom("./testdata/standin") })
+
+// buildDir is where programs are built, which all may run. It is removed behind the last test.
+var buildDir = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "ak-init-test-")
 	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(dir, "standin")
-	cmd := exec.Command("go", "build", "-trimpath", "-o", path, "./testdata/standin")
+	return dir, os.Chmod(dir, 0o755)
+})
+
+// builtFrom builds a static program.
+func builtFrom(room string) (string, error) {
+	dir, err := buildDir()
+	if err != nil {
+		return "", err
+	}
+	program := filepath.Join(dir, filepath.Base(room))
+	cmd := exec.Command("go", "build", "-trimpath", "-o", program, room)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)
 	}
-	return path, os.Chmod(dir, 0o755)
-})
+	return program, nil
+}
 
 // patience is how long a test waits for what must come; only a broken one waits so long.
 const patience = 60 * time.Second
