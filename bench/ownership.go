@@ -230,7 +230,7 @@ func plantFar(ctx context.Context, b *bed, p place) (string, func() error, error
 	}
 	end := func() error { return errors.Join(stdin.Close(), cmd.Wait()) }
 	if _, err := stdout.Read(make([]byte, 1)); err != nil {
-		return "", nil, &unmeasuredError{"a file system cannot be mounted"}
+		return "", nil, &unmeasuredError{fmt.Sprintf("the file server has ended: %v", end())}
 	}
 	return dir, end, nil
 }

@@ -339,6 +339,7 @@ func TestAnswerOnTheWire(t *testing.T) {
 func FuzzWire(f *testing.F) {
 	f.Add("live\n")
 	f.Add("no server degraded: x\n")
+	f.Add("no " + strings.Repeat("r", maxAnswer) + " ready: x\n")
 	f.Fuzz(func(t *testing.T, line string) {
 		if a, err := parseAnswer(line); err == nil {
 			if _, err := parseAnswer(a.line()); err != nil {

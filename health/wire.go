@@ -73,7 +73,8 @@ func parseAnswer(line string) (Answer, error) {
 	word, rest, _ := strings.Cut(whole, " ")
 	service, rest, _ := strings.Cut(rest, " ")
 	phase, reason, _ := strings.Cut(rest, ": ")
-	if (word != "yes" && word != "no") || service == "" || phase == "" || !ended || strings.ContainsAny(whole, "\r\n") {
+	sense := (word == "yes" || word == "no") && service != "" && phase != ""
+	if !sense || !ended || len(line) > maxAnswer || strings.ContainsAny(whole, "\r\n") {
 		return Answer{}, fmt.Errorf("the answer makes no sense: %.40q", line)
 	}
 	return Answer{Healthy: word == "yes", Service: service, Phase: Phase(phase), Reason: reason}, nil

@@ -1,6 +1,7 @@
 // Command fileserver mounts a tree of DIRS directories with FILES empty files each, all of
-// uid and gid OWNER, at DIR, as one that a server keeps: each answer takes DELAY, nothing is
-// cached, and many can be asked for at a time. The delay is made; the mount, the requests
+// uid and gid OWNER, at DIR, as one that a server keeps: to open a directory, to find a name
+// and to tell or change what it is takes DELAY each, nothing is cached, and many can be asked
+// for at a time. The delay is made; the mount, the requests
 // and the answers are real (FUSE). It writes a byte to stdout when it is there and goes when
 // stdin ends.
 //
@@ -43,7 +44,8 @@ func serve(args []string) error {
 	all := &tree{owner: uint32(owner), delay: delay}
 	root := &entry{of: all}
 	server, err := fs.Mount(args[0], root, &fs.Options{
-		MountOptions: fuse.MountOptions{DirectMountStrict: true, AllowOther: true, FsName: "fileserver"},
+		// A list with all that is known of each name would be made of as many answers.
+		MountOptions: fuse.MountOptions{DirectMountStrict: true, AllowOther: true, FsName: "fileserver", DisableReadDirPlus: true},
 		OnAdd: func(ctx context.Context) {
 			for d := range dirs {
 				dir := root.add(ctx, d, syscall.S_IFDIR)
@@ -86,6 +88,12 @@ func (e *entry) describe(a *fuse.Attr) syscall.Errno {
 	a.Owner = fuse.Owner{Uid: e.of.owner, Gid: e.of.owner}
 	changed := time.Unix(0, e.changed.Load())
 	a.SetTimes(nil, nil, &changed)
+	return 0
+}
+
+// Opendir comes before a directory is read.
+func (e *entry) Opendir(context.Context) syscall.Errno {
+	time.Sleep(e.of.delay)
 	return 0
 }
 
