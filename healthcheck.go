@@ -38,9 +38,13 @@ func (fd careless) Write(text []byte) (int, error) { return unix.Write(int(fd), 
 func healthcheck(o options, stdout, stderr io.Writer) int {
 	begun := time.Now()
 	dirs := tempDirs(o)
-	answers := askAround(o, dirs, os.Geteuid())
+	answers, mute := askAround(o, dirs, os.Geteuid())
 	if len(answers) == 0 {
-		answers = []health.Answer{askAuthentik(o, dirs, begun.Add(directTimeout))}
+		a := askAuthentik(o, dirs, begun.Add(directTimeout))
+		if !a.Healthy && mute != nil {
+			a.Reason = oneLine(errors.Join(mute, errors.New(a.Reason)))
+		}
+		answers = []health.Answer{a}
 	}
 	return reportHealth(o, answers, stdout, stderr)
 }
@@ -79,11 +83,12 @@ func commandsFor(o options) []string {
 }
 
 // askAround asks every ak-init of ours in the first directory that has one. All of it
-// takes no longer than one question may.
-func askAround(o options, dirs []string, uid int) []health.Answer {
+// takes no longer than one question may. mute are directories that do not answer.
+func askAround(o options, dirs []string, uid int) (answers []health.Answer, mute error) {
 	deadline := time.Now().Add(askTimeout)
 	for _, dir := range dirs {
-		sockets := sockets(o, dir, uid)
+		sockets, err := sockets(o, dir, uid)
+		mute = errors.Join(mute, err)
 		heard := make([][]health.Answer, len(sockets))
 		var askers sync.WaitGroup
 		for i, socket := range sockets[min(1, len(sockets)):] { // most often there is none
@@ -94,16 +99,23 @@ func askAround(o options, dirs []string, uid int) []health.Answer {
 		}
 		askers.Wait()
 		if answers := slices.Concat(heard...); len(answers) > 0 {
-			return answers
+			return answers, nil
 		}
 	}
-	return nil
+	return nil, mute
 }
+
+// socketsBound is how long a directory may take to say which sockets it has. It may be a TMPDIR
+// that hangs, in whose place ak-init has taken the next.
+const socketsBound = askTimeout / 3
 
 // sockets are those of ours, and for root, who may be exec'd into a container of another
 // uid, those of other uids.
-func sockets(o options, dir string, uid int) []string {
-	var found []string
+func sockets(o options, dir string, uid int) ([]string, error) {
+	return prepare.Within(socketsBound, dir, func() ([]string, error) { return socketsIn(o, dir, uid), nil })
+}
+
+func socketsIn(o options, dir string, uid int) (found []string) {
 	for _, command := range commandsFor(o) {
 		for _, runtime := range runtimeDirs(dir, uid, command) {
 			socket := path.Join(runtime, socketName)

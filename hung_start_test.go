@@ -2,7 +2,9 @@ package main
 
 import (
 	"os"
+	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -67,7 +69,31 @@ func TestHungTempDirOfTheEnvironmentIsReplaced(t *testing.T) {
 	}
 	r.says("cannot write to "+dir+" (TMPDIR in the environment): it does not answer within 5s", `"level":"warning"`, `"check":"tmpdir"`)
 	s.awaitEvent("alive")
+
+	// Who is asked has the same environment, and the directory holds him up no longer than it may.
+	ask := func(wrap []string, words ...string) (code int, said string) {
+		begin := time.Now()
+		cmd := exec.Command(wrap[0], slices.Concat(wrap[1:], []string{s.akInit}, words)...)
+		cmd.Env = s.env
+		out, _ := cmd.CombinedOutput()
+		r.within(begin, 3*time.Second, "the answer to "+words[0])
+		return cmd.ProcessState.ExitCode(), string(out)
+	}
+	beside := []string{"nsenter", "-m", "-t", strconv.Itoa(r.Process.Pid)}
+	s.await("healthy", func() bool {
+		code, _ := ask(beside, "healthcheck", "--ready")
+		return code == exitHealthy
+	})
+	if code, said := ask(beside, "status"); code != 0 || !strings.Contains(said, "server") {
+		t.Errorf("status: %d, %s", code, said)
+	}
 	r.stop()
+	if code, said := ask(s.wrap, "healthcheck", "worker"); code != exitUnhealthy || !strings.Contains(said, dir+" does not answer within 300ms; ") {
+		t.Errorf("healthcheck, where nobody is: %d, %s", code, said)
+	}
+	if code, said := ask(s.wrap, "status", "worker"); code != exitUnavailable || !strings.Contains(said, dir+" does not answer within 300ms") {
+		t.Errorf("status, where nobody is: %d, %s", code, said)
+	}
 }
 
 // Certificates that cannot be looked at are authentik's own matter: the worker starts.

@@ -95,8 +95,10 @@ func drawStatus(o options, w io.Writer, width int) error {
 // those who do not answer as they should.
 func askStatus(o options) ([]status, error) {
 	dirs := tempDirs(o)
+	var hung error
 	for _, dir := range dirs {
-		sockets := sockets(o, dir, os.Geteuid())
+		sockets, err := sockets(o, dir, os.Geteuid())
+		hung = errors.Join(hung, err)
 		heard, faults := make([]*status, len(sockets)), make([]error, len(sockets))
 		var askers sync.WaitGroup
 		for i, socket := range sockets {
@@ -115,6 +117,9 @@ func askStatus(o options) ([]status, error) {
 		if len(found) > 0 {
 			return found, nil
 		}
+	}
+	if hung != nil {
+		return nil, refuse(exitUnavailable, hung)
 	}
 	return nil, refuse(exitUnavailable, fmt.Errorf("no ak-init of %s runs with its files in %s", prepare.Self(), strings.Join(dirs, ", ")))
 }
