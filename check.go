@@ -147,9 +147,9 @@ func writeReport(r report, output string, colour bool, w io.Writer) error {
 			name = ""
 		}
 		last = f.Check
-		row(name, painted(f.State, colour), f.Found)
+		row(name, painted(f.State, colour), printable(f.Found))
 		if f.Remedy != "" {
-			row("", painted("", colour), "→ "+f.Remedy)
+			row("", painted("", colour), "→ "+printable(f.Remedy))
 		}
 	}
 	if err := t.Flush(); err != nil {

@@ -68,6 +68,6 @@ func laterChecks() []check {
 		{id: "database-timeouts", looks: "the timeouts that it has for authentik's role", goesWrong: "warning for one below ten minutes: it ends migrations, or the wait for their lock"},
 		{id: "upgrade-path", looks: "the last version that ran with this database", goesWrong: "warning for a downgrade, or a release that was skipped"},
 		{id: "migration-lock", looks: "who holds the lock that migrations take", goesWrong: "warning: a start waits for it"},
-		{id: "database-replica", looks: "each read replica", goesWrong: "error 69; a warning at a start"},
+		{id: "database-replica", looks: "each read replica", goesWrong: "warning: authentik starts without"},
 	}
 }

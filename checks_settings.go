@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"ak-init/authentik"
+	"ak-init/prepare"
 )
 
 // settingsChecks are about authentik's configuration.
@@ -101,6 +102,10 @@ func judgeUserSettings(c circumstances) []*finding {
 
 func judgeSecretKey(c circumstances) []*finding {
 	if c.facts.settings.Text("secret_key") != "" {
+		if !c.facts.settings.IsText("secret_key") { // its value stays unsaid
+			return []*finding{bad(exitConfig, `write it in double quotes, which belong to the value then: AUTHENTIK_SECRET_KEY='"..."'`,
+				"the secret key from %s reads as a number or another value that is no text; authentik does not start with one", c.facts.settings.GivenBy("secret_key"))}
+		}
 		return []*finding{okay("set, by %s", c.facts.settings.GivenBy("secret_key"))}
 	}
 	why := "no secret key is set"
@@ -114,8 +119,8 @@ func judgeSecretKey(c circumstances) []*finding {
 		if s.Err != nil {
 			what = "cannot be read: " + whyUnreadable(s.Err)
 		}
-		return []*finding{bad(exitConfig, fmt.Sprintf("mount the file with the key there, readable by %s", c.facts.identity),
-			"the secret key is file://%s, which %s; authentik does not start without", s.Path, what)}
+		return []*finding{bad(exitConfig, remedyFor(s, fmt.Sprintf("mount the file with the key there, readable by %s", c.facts.identity)),
+			"the secret key is %s, which %s; authentik does not start without", s, what)}
 	}
 	if below := belowSecretKey(c.options.env); below != "" {
 		return []*finding{bad(exitConfig, "set AUTHENTIK_SECRET_KEY to the key, or to file:///PATH of a file that holds it, and take "+below+" away",
@@ -147,11 +152,11 @@ func judgeSecretFiles(c circumstances) []*finding {
 		case strings.HasPrefix(s.Setting, "bootstrap_"): // not followed; see judgeBootstrap
 		case s.Setting == "secret_key" && (s.Err != nil || s.Empty): // judgeSecretKey tells that
 		case errors.Is(s.Err, fs.ErrNotExist):
-			all = append(all, warn("mount it there, or correct the path", "%s is file://%s, and that file is missing", variable, s.Path))
+			all = append(all, warn(remedyFor(s, "mount it there, or correct the path"), "%s is %s, and that file is missing", variable, s))
 		case s.Err != nil:
-			all = append(all, warn(fmt.Sprintf("let %s read it", c.facts.identity), "%s is file://%s, which cannot be read: %s", variable, s.Path, whyUnreadable(s.Err)))
+			all = append(all, warn(remedyFor(s, fmt.Sprintf("let %s read it", c.facts.identity)), "%s is %s, which cannot be read: %s", variable, s, whyUnreadable(s.Err)))
 		case s.Empty:
-			all = append(all, warn("write the value into it", "%s is file://%s, and that file is empty", variable, s.Path))
+			all = append(all, warn("write the value into it", "%s is %s, and that file is empty", variable, s))
 		case s.Trimmed:
 			all = append(all, okay("%s from %s, without the white space around it, such as the newline at its end, which authentik takes away", variable, s.Path))
 		default:
@@ -159,6 +164,18 @@ func judgeSecretFiles(c circumstances) []*finding {
 		}
 	}
 	return all
+}
+
+// remedyFor says what to do about a file that cannot be read, where it is not as usual.
+func remedyFor(s authentik.Secret, usual string) string {
+	switch {
+	case s.Host != "":
+		return fmt.Sprintf("write three slashes, file:///%s%s: behind two stands a host, which is passed over, and the path read is %s", s.Host, s.Path, cmp.Or(s.Path, "none"))
+	case errors.Is(s.Err, prepare.ErrHung):
+		return "look at what is mounted there"
+	default:
+		return usual
+	}
 }
 
 // whyUnreadable leaves out the path, which stands in the line already.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -71,6 +72,7 @@ func judgeListen(c circumstances) []*finding {
 		}
 		all = append(all, f)
 	}
+	c.judgeShared(all)
 	if vital == 0 || lost < vital {
 		return all
 	}
@@ -80,6 +82,18 @@ func judgeListen(c circumstances) []*finding {
 		}
 	}
 	return all
+}
+
+// judgeShared is for addresses that each alone can be had, and that two want.
+func (c circumstances) judgeShared(all []*finding) {
+	for i, l := range c.facts.listeners {
+		same := slices.IndexFunc(c.facts.listeners[:i], func(o listener) bool { return o.address == l.address })
+		if same >= 0 && all[i].State == fine && !strings.HasSuffix(l.address, ":0") { // that is any
+			other := c.facts.listeners[same]
+			all[i] = warn("set "+authentik.Variable(l.setting)+" to another port",
+				"%s's %s and %s's %s are both %s: one of them will not be had", other.service, other.setting, l.service, l.setting, l.address)
+		}
+	}
 }
 
 func (c circumstances) judgeListener(l listener) *finding {

@@ -104,6 +104,17 @@ func TestJudges(t *testing.T) {
 
 		{"free", judgeListen, listening(listener{service: "server", setting: "listen.http", address: "0.0.0.0:9000", vital: true}), []string{"ok: server's listen.http 0.0.0.0:9000 is free"}},
 		{"without IPv6, by default", judgeListen, listening(listener{service: "server", setting: "listen.http", address: "0.0.0.0:9000", onIPv4: true}), []string{"ok: server's listen.http 0.0.0.0:9000 is free, and in the place of [::]: this machine has no IPv6"}},
+		{"one address twice", judgeListen, func(c *circumstances) {
+			c.facts.listeners = []listener{
+				{service: "server", setting: "listen.http", address: "0.0.0.0:9000", vital: true},
+				{service: "server", setting: "listen.https", address: "0.0.0.0:0", vital: true},
+				{service: "server", setting: "listen.metrics", address: "0.0.0.0:9000"},
+				{service: "server", setting: "listen.debug", address: "0.0.0.0:0"},
+			}
+		}, []string{
+			"ok: server's listen.http 0.0.0.0:9000 is free", "ok: server's listen.https 0.0.0.0:0 is free",
+			"warning: server's listen.http and server's listen.metrics are both 0.0.0.0:9000: one of them will not be had", "ok: server's listen.debug 0.0.0.0:0 is free",
+		}},
 		{"without IPv6, and wanted", judgeListen, listening(listener{service: "server", setting: "listen.http", address: "[::]:9000", vital: true, err: unix.EAFNOSUPPORT}), []string{"error: server's listen.http [::]:9000 cannot be had: this machine has no IPv6"}},
 		{"in use, and vital", judgeListen, listening(listener{service: "server", setting: "listen.http", address: "0.0.0.0:9000", vital: true, err: unix.EADDRINUSE}), []string{"error: server's listen.http 0.0.0.0:9000 is in use"}},
 		{"in use, and HTTPS is left", judgeListen, func(c *circumstances) {

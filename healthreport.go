@@ -69,11 +69,14 @@ func reportOf(q health.Question, answers []health.Answer) healthReport {
 const maxSaid = 1024
 
 // clean makes part of one line of a text that may hold what a file or a setting does.
-func clean(text string) string {
+func clean(text string) string { return printable(text[:min(len(text), maxSaid)]) }
+
+// printable takes from a text what would move a terminal's cursor, or change its state.
+func printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
 			return ' '
 		}
 		return r
-	}, text[:min(len(text), maxSaid)])
+	}, text)
 }

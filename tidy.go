@@ -36,6 +36,11 @@ type busy func(what, path string, looked, changed int) bool
 // blueprints are copied.
 func (p *plan) planTidying(o options, f facts) {
 	p.FixOwnership = prepare.Fix(o.fixOwnership)
+	for i := range p.Directories {
+		if p.FixOwnership == prepare.FixNever && !p.Directories[i].Required {
+			p.Directories[i].Giving = prepare.GiveNever
+		}
+	}
 	for _, s := range p.Services {
 		p.planSweep(s, f)
 	}
@@ -124,7 +129,11 @@ func (r *prepared) sweepAs(p plan, sweep func(prepare.Stale, context.Context, pr
 	alone := !othersIn(p.TempDir.Path, p.Runtime)
 	for _, stale := range p.Leftovers {
 		// A system call that hangs does not hear of ctx; what is left behind does.
-		swept, err := prepare.Within(sweepBound+time.Second, stale.Dir, func() (prepare.Swept, error) {
+		where := stale.Dir
+		if stale.Metrics != "" {
+			where += ", or " + stale.Metrics + ","
+		}
+		swept, err := prepare.Within(sweepBound+time.Second, where, func() (prepare.Swept, error) {
 			return sweep(stale, ctx, p.Identity, alone), nil
 		})
 		if err != nil {

@@ -41,7 +41,7 @@ func secretName(name string) bool {
 	words := strings.FieldsFunc(name, func(r rune) bool { return r == '_' || r == '-' || r == '.' })
 	return slices.ContainsFunc(words, func(word string) bool {
 		return slices.Contains([]string{"KEY", "KEYS", "PASS", "DSN", "PAT", "COOKIE", "SALT"}, word)
-	}) || strings.HasSuffix(name, "_PWD")
+	}) || strings.HasSuffix(name, "_PWD") || strings.HasSuffix(name, "_PW")
 }
 
 // secretValue goes by what holds a secret whatever it is called: a user before a host, with a

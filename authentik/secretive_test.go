@@ -39,6 +39,7 @@ func TestSecretive(t *testing.T) {
 		"PGPASSWORD=x":                                                  true,
 		"PGOPTIONS=host=db password=x":                                  true,
 		"HTTPS_PROXY=http://user:x@proxy:3128":                          true,
+		"LDAP_BIND_PW=x":                                                true,
 		"MYSQL_PWD=x":                                                   true,
 		"PWD=/srv":                                                      false,
 		"api_key=x":                                                     true,

@@ -11,7 +11,9 @@ import (
 type Secret struct {
 	// Setting is its dotted name, such as "secret_key".
 	Setting string
-	Path    string
+	// Host stands where file:// has two slashes before its path, and is passed over by authentik.
+	Host string
+	Path string
 	// Err is why the file cannot be read; authentik takes what stands behind the question
 	// mark then, and nothing where there is none.
 	Err error
@@ -19,6 +21,9 @@ type Secret struct {
 	// its value, which authentik takes away.
 	Empty, Trimmed bool
 }
+
+// String is what the setting was written as, without what stands in for the file.
+func (s Secret) String() string { return "file://" + s.Host + s.Path }
 
 // resolve puts in place what file:// and env:// name (parse_uri). A file that cannot be
 // read leaves what stands behind the question mark.
@@ -58,7 +63,7 @@ func (s *Settings) secret(setting string, u uri, from Sources) string {
 	raw, err := from.Read(file)
 	text := strings.TrimSpace(string(raw))
 	s.Secrets = append(s.Secrets, Secret{
-		Setting: setting, Path: file, Err: err,
+		Setting: setting, Host: u.netloc, Path: file, Err: err,
 		Empty: err == nil && text == "", Trimmed: text != "" && len(text) != len(raw),
 	})
 	if err != nil {

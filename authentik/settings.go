@@ -251,6 +251,14 @@ func (s Settings) Text(name string) string {
 	return text(value)
 }
 
+// IsText tells whether a setting is a text for authentik. In the environment, values are JSON where
+// they can be (authentik/lib/config.py, update_from_env): 123 is a number, and "123" a text.
+func (s Settings) IsText(name string) bool {
+	value, _ := s.lookup(name)
+	_, is := value.(string)
+	return is
+}
+
 // joined gives a setting that may be a list in a file as it is in the environment: with commas
 // between (listen.http, from 2026.5 on; internal/config/struct.go).
 func (s Settings) joined(name string) string {

@@ -3,6 +3,7 @@ package prepare
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -76,10 +77,13 @@ func (d Dir) Look(id Identity) Outcome { return LookAll(Bound, []Dir{d}, id)[0] 
 // outcome is what came of ensure, with all that can be told of an error.
 func (d Dir) outcome(id Identity, ensure func(Identity, *Outcome) error) Outcome {
 	var out Outcome
-	if d.IfThere && !exists(d.Path) {
+	err := dangling(d.Path)
+	if d.IfThere && err == nil && !exists(d.Path) {
 		return out
 	}
-	err := ensure(id, &out)
+	if err == nil {
+		err = ensure(id, &out)
+	}
 	if err == nil {
 		return out
 	}
@@ -101,6 +105,16 @@ func (d Dir) failure(op string, id Identity, err error) *Error {
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return !errors.Is(err, fs.ErrNotExist)
+}
+
+// dangling says where a link leads to nothing: it is no directory, and none can be made in its
+// place.
+func dangling(path string) error {
+	to, err := os.Readlink(path)
+	if err != nil || exists(path) {
+		return nil //nolint:nilerr // it is no link
+	}
+	return fmt.Errorf("it is a link to %s, which does not exist", to)
 }
 
 func (d Dir) ensure(id Identity, out *Outcome) error {

@@ -156,7 +156,7 @@ func adviceOn(h database.Holder, now time.Time) string {
 func replicaOf(r replica, err error) finding {
 	f := finding{Check: "database-replica", State: ok, Found: "read replica " + r.name + ": " + place(r.settings)}
 	if err != nil {
-		f.State = fault
+		f.State = warning // authentik starts without, and so do we
 		f.Found, f.Remedy = r.said(err)
 		f.Found = "read replica " + r.name + ": " + f.Found
 	}

@@ -189,7 +189,7 @@ func TestCheck(t *testing.T) {
 	is(all["database-version"], fault, "and 99 or later is needed")
 	is(all["upgrade-path"], warning, "migrated by authentik 2026.5.1, and this is 2026.2.2")
 	is(all["migration-lock"], warning, `application "their upgrade"`)
-	is(all["database-replica"], fault, "read replica r: cannot connect to PostgreSQL at 127.0.0.1:1")
+	is(all["database-replica"], warning, "read replica r: cannot connect to PostgreSQL at 127.0.0.1:1")
 
 	all = look(exitUnavailable, []string{"POSTGRES_PASSWORD=" + canary})
 	is(all["database"], fault, "password authentication failed")
