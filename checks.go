@@ -57,10 +57,9 @@ func laterChecks() []check {
 		// Pains 1, 18, 27.
 		{id: "directories", looks: "every directory that the children write to, by writing as they will", goesWrong: "error 73; a warning where authentik runs without"},
 		// Pain 15.
-		{id: "ownership", looks: "every file in what root gives to the children, and whether they can read the certificates", goesWrong: "warning for what cannot be put right; what can is"},
+		{id: "ownership", looks: "every file in what root gives to the children, and whether they can read certificates, blueprints and templates", goesWrong: "warning for what cannot be put right; what can is"},
 		// Pains 2, 6, 11.
 		{id: "leftovers", looks: "sockets, pid files and metric files of an earlier run, which are removed", goesWrong: "error 78 for a socket that answers; warning for what cannot be removed"},
-		{id: "blueprints", looks: "the copies of built-in blueprints, where a Nix image looks for them elsewhere", goesWrong: "warning where they cannot be written"},
 		// Pains 19, 20, 9 for upgrade-path, 7 for database-timeouts and migration-lock.
 		{id: "database-settings", looks: "the settings of PostgreSQL", goesWrong: "warning for what authentik ignores"},
 		{id: "database", looks: "whether PostgreSQL lets us in", goesWrong: "error 69 with the cause, 78 for settings that can be right nowhere"},

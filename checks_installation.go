@@ -1,7 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"path"
 	"strings"
 
 	"ak-init/authentik"
@@ -26,6 +29,11 @@ func installationChecks() []check {
 			// Pain 29.
 			id: "data-files", looks: "what authentik opens below its root, beside its code",
 			goesWrong: "error 78 for what nothing works without in an image of a known release, else warning", judge: judgeDataFiles,
+		},
+		{
+			// Pains 25, 30.
+			id: "blueprints", looks: "whether authentik's own blueprints lie where it looks for them; the copies of them, where a Nix image looks elsewhere",
+			goesWrong: "warning: initial-setup is not found on a new installation, or the copies cannot be written", judge: judgeBlueprints,
 		},
 		{
 			// Pain 28.
@@ -106,6 +114,25 @@ func judgeDataFiles(c circumstances) []*finding {
 		all = append(all, okay("complete"))
 	}
 	return all
+}
+
+// judgeBlueprints reads one that all releases have. What cannot be read, or does not answer, is told
+// with the rest of the directory.
+func judgeBlueprints(c circumstances) []*finding {
+	dir := c.facts.settings.Text("blueprints_dir")
+	known := c.facts.isOfficial() || c.facts.settings.GivenBy("blueprints_dir") != "" // else a package may have another default
+	if !c.serves("worker") || c.plan.Blueprints != nil || !known || !path.IsAbs(dir) {
+		return nil
+	}
+	switch _, err := c.facts.view.Read(path.Join(dir, "system/bootstrap.yaml")); {
+	case err == nil:
+		return []*finding{okay("%s has authentik's own", dir)}
+	case errors.Is(err, fs.ErrNotExist):
+		return []*finding{warn("mount your own below it, as "+dir+"/custom, or set AUTHENTIK_BLUEPRINTS_DIR to where authentik's are",
+			"%s has none of authentik's own blueprints: it is missing, or a mount hides them; a new installation has no /if/flow/initial-setup/ then", dir)}
+	default:
+		return nil
+	}
 }
 
 // fatal is an error where it is known that authentik cannot do without: in an image of a known

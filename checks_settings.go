@@ -103,7 +103,7 @@ func judgeUserSettings(c circumstances) []*finding {
 func judgeSecretKey(c circumstances) []*finding {
 	if c.facts.settings.Text("secret_key") != "" {
 		if !c.facts.settings.IsText("secret_key") { // its value stays unsaid
-			return []*finding{bad(exitConfig, `write it in double quotes, which belong to the value then: AUTHENTIK_SECRET_KEY='"..."'`,
+			return []*finding{bad(exitConfig, "take one with letters in it, or let AUTHENTIK_SECRET_KEY be file:///PATH of a file that holds it, which is always a text",
 				"the secret key from %s reads as a number or another value that is no text; authentik does not start with one", c.facts.settings.GivenBy("secret_key"))}
 		}
 		return []*finding{okay("set, by %s", c.facts.settings.GivenBy("secret_key"))}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"os/exec"
 	"regexp"
 	"slices"
@@ -17,18 +18,20 @@ type offer struct {
 
 // completing are words typed so far, the last one to be completed, and some of what it may
 // become; none of it is in not.
-var completing = []offer{
-	{"ak-init che", []string{"check"}, []string{"server"}},
-	{"ak-init check ", []string{"server", "migrate"}, []string{"run"}},
-	{"ak-init --ro", []string{"--root"}, nil},
-	{"ak-init --tmpdir /x --strict work", []string{"worker", "worker-status"}, nil},
-	{"ak-init --log-format json healthcheck --re", []string{"--ready"}, []string{"--restart"}},
-	{"ak-init server --re", []string{"--restart", "--restart-limit", "--rewrite-signal"}, []string{"--ready"}},
-	{"ak-init server --restart ", []string{"never", "on-failure", "always"}, []string{"auto"}},
-	{"ak-init env --output js", []string{"json"}, nil},
-	{"ak-init --root sha", []string{"shared/"}, []string{"shadow"}},
-	{"ak-init server --env-file sha", []string{"shadow"}, nil},
-	{"ak-init run ./sha", []string{"./shadow"}, nil},
+func completing() []offer {
+	return []offer{
+		{"ak-init che", []string{"check"}, []string{"server"}},
+		{"ak-init check ", []string{"server", "migrate"}, []string{"run"}},
+		{"ak-init --ro", []string{"--root"}, nil},
+		{"ak-init --tmpdir /x --strict work", []string{"worker", "worker-status"}, nil},
+		{"ak-init --log-format json healthcheck --re", []string{"--ready"}, []string{"--restart"}},
+		{"ak-init server --re", []string{"--restart", "--restart-limit", "--rewrite-signal"}, []string{"--ready"}},
+		{"ak-init server --restart ", []string{"never", "on-failure", "always"}, []string{"auto"}},
+		{"ak-init env --output js", []string{"json"}, nil},
+		{"ak-init --root sha", []string{"shared/"}, []string{"shadow"}},
+		{"ak-init server --env-file sha", []string{"shadow"}, nil},
+		{"ak-init run ./sha", []string{"./shadow"}, nil},
+	}
 }
 
 func completionScene(t *testing.T, shell string) *scene {
@@ -36,7 +39,7 @@ func completionScene(t *testing.T, shell string) *scene {
 	_, err := exec.LookPath(shell)
 	bed.Need(t, shell, err == nil, "there is no "+shell)
 	s := newScene(t)
-	s.must(exec.Command("mkdir", s.dir+"/shared").Run(), exec.Command("touch", s.dir+"/shadow").Run())
+	s.must(os.Mkdir(s.dir+"/shared", 0o755), os.WriteFile(s.dir+"/shadow", nil, 0o600))
 	s.env = []string{"PATH=" + s.dir + ":/usr/local/bin:/usr/bin:/bin", "HOME=" + s.dir, "TERM=vt100"}
 	return s
 }
@@ -57,15 +60,12 @@ func offers(t *testing.T, typed, answer string, want, not []string) {
 	}
 }
 
-// bash calls the function as readline does, with the words as it parts them.
-func TestBashCompletes(t *testing.T) {
-	t.Parallel()
-	s := completionScene(t, "bash")
-	for _, c := range append(slices.Clone(completing), offer{"ak-init --migrate = be", []string{"before"}, nil}) {
-		cmd := exec.CommandContext(t.Context(), "bash", "-c", `source <(ak-init completion bash)
-			COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
-			_ak_init && printf '%s\n' "${COMPREPLY[@]}"`, "bash")
-		cmd.Args = append(cmd.Args, strings.Split(c.typed, " ")...)
+// complete runs a shell for each line, as argv says.
+func complete(t *testing.T, shell string, lines []offer, argv func(typed string) []string) {
+	t.Helper()
+	s := completionScene(t, shell)
+	for _, c := range lines {
+		cmd := exec.CommandContext(t.Context(), shell, argv(c.typed)...)
 		cmd.Dir, cmd.Env = s.dir, s.env
 		out, err := cmd.Output()
 		if err != nil {
@@ -75,18 +75,22 @@ func TestBashCompletes(t *testing.T) {
 	}
 }
 
+// bash calls the function as readline does, with the words as it parts them.
+func TestBashCompletes(t *testing.T) {
+	t.Parallel()
+	const script = `source <(ak-init completion bash)
+		COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+		_ak_init && printf '%s\n' "${COMPREPLY[@]}"`
+	complete(t, "bash", append(completing(), offer{"ak-init --migrate = be", []string{"before"}, nil}), func(typed string) []string {
+		return append([]string{"-c", script, "bash"}, strings.Split(typed, " ")...)
+	})
+}
+
 func TestFishCompletes(t *testing.T) {
 	t.Parallel()
-	s := completionScene(t, "fish")
-	for _, c := range completing {
-		cmd := exec.CommandContext(t.Context(), "fish", "-N", "-c", "ak-init completion fish | source; complete -C $argv[1]", c.typed)
-		cmd.Dir, cmd.Env = s.dir, s.env
-		out, err := cmd.Output()
-		if err != nil {
-			t.Fatalf("%q: %v", c.typed, err)
-		}
-		offers(t, c.typed, string(out), c.want, c.not)
-	}
+	complete(t, "fish", completing(), func(typed string) []string {
+		return []string{"-N", "-c", "ak-init completion fish | source; complete -C $argv[1]", typed}
+	})
 }
 
 // zsh completes on a terminal alone, and shows what it has added.

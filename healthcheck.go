@@ -42,7 +42,7 @@ func healthcheck(o options, stdout, stderr io.Writer) int {
 	if len(answers) == 0 {
 		a := askAuthentik(o, dirs, begun.Add(directTimeout))
 		if !a.Healthy && mute != nil {
-			a.Reason = oneLine(errors.Join(mute, errors.New(a.Reason)))
+			a.Reason = oneLine(mute) + "; " + a.Reason
 		}
 		answers = []health.Answer{a}
 	}

@@ -126,6 +126,24 @@ func TestHungCertificatesDoNotHoldUpACheck(t *testing.T) {
 	r.row("ownership", "warning", "it does not answer within 5s")
 }
 
+// Blueprints that do not answer are not said to be missing.
+func TestHungBlueprintsAreNotMissing(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	dir := hungDir(s)
+	s.env = append(s.env, "AK_INIT_USER="+uid(), "AUTHENTIK_BLUEPRINTS_DIR="+dir, "AUTHENTIK_BOOTSTRAP_TOKEN=canary")
+	begin := time.Now()
+	r := s.start("check", "worker")
+	if code := r.exitCode(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	r.within(begin, 14*time.Second, "the end")
+	r.row("ownership", "warning", dir+" (blueprints): it does not answer within 5s")
+	if said := r.logs.String(); strings.Contains(said, "missing") || strings.Contains(said, "has none") {
+		t.Errorf("it says\n%s", said)
+	}
+}
+
 // A Nix image's blueprints cannot be copied: the worker starts with those that it has.
 func TestHungBlueprintsAreAWarning(t *testing.T) {
 	t.Parallel()

@@ -117,6 +117,9 @@ func (o *options) noDirectory() error {
 	return errors.New("install needs one directory: ak-init install DIR, such as the one that authentik's ak lies in")
 }
 
+// starts are the commands that start something.
+func starts() []string { return slices.Concat(servesHTTP(), oneTime()) }
+
 // takers are the commands that a flag means something to. One that is not here does no
 // harm anywhere.
 func (o *options) takers() map[string][]string {
@@ -125,7 +128,7 @@ func (o *options) takers() map[string][]string {
 	database := slices.Concat([]string{"server", "worker", "all", "migrate"}, looks)
 	prints := slices.Concat(looks, []string{"healthcheck", "status"})
 	if o.dryRun {
-		prints = slices.Concat(prints, servesHTTP(), oneTime())
+		prints = slices.Concat(prints, starts())
 	}
 	question, status := []string{"healthcheck"}, []string{"status"}
 	return map[string][]string{
@@ -153,7 +156,7 @@ func (o *options) strayFlags() (faults []error) {
 		}
 		hint := ""
 		switch {
-		case flag == "output" || flag == "json":
+		case (flag == "output" || flag == "json") && slices.Contains(starts(), o.command):
 			hint = ", unless with --dry-run; --log-format is for its lines"
 		case o.command == "worker": // dramatiq has a --watch
 			hint = `; what is meant for the worker itself goes behind "--"`

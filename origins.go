@@ -149,18 +149,25 @@ func (p *plan) originateDirectories(o options, f facts) {
 	for i, d := range p.Directories {
 		p.Directories[i].Origin = by[d.Path]
 	}
-	by[f.settings.Text("cert_discovery_dir")] = settingOrigin(&o, f.settings, "cert_discovery_dir")
-	for i, t := range p.Trees {
-		p.Trees[i].Origin = by[t.Path]
-	}
-	if p.Blueprints != nil {
-		p.Origins["blueprints"] = settingOrigin(&o, f.settings, "blueprints_dir")
-	}
+	p.originateTrees(o, f, by)
 	for _, name := range p.Unset {
 		p.Origins["unset."+name] = p.byRelease()
 		if !slices.Contains(f.release.Unset, name) {
 			p.Origins["unset."+name] = "meant for ak-init"
 		}
+	}
+}
+
+// originateTrees is for what is looked through as a whole. by has the origins of other directories.
+func (p *plan) originateTrees(o options, f facts, by map[string]string) {
+	for _, read := range onlyRead() {
+		by[f.settings.Text(read.setting)] = settingOrigin(&o, f.settings, read.setting)
+	}
+	for i, t := range p.Trees {
+		p.Trees[i].Origin = by[t.Path]
+	}
+	if p.Blueprints != nil {
+		p.Origins["blueprints"] = settingOrigin(&o, f.settings, "blueprints_dir")
 	}
 }
 

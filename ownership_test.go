@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -90,6 +91,24 @@ func TestFixOwnership(t *testing.T) {
 		}
 		r.stop()
 	})
+	t.Run("never gives no directory away either", func(t *testing.T) {
+		s := ownership(t)
+		s.must(os.Lchown(s.root+"/data", 0, 0))
+		for _, command := range []string{"check", "worker"} {
+			words := []string{command, "--user", "4711:4712", "--fix-ownership", "never"}
+			if command == "check" {
+				words = slices.Insert(words, 1, "worker")
+			}
+			r := s.start(words...)
+			if code := r.exitCode(); code != exitCannotWrite {
+				t.Errorf("%s: exit code %d, want %d", command, code, exitCannotWrite)
+			}
+			if want := "cannot write to " + s.root + "/data (uploads): permission denied; it is owned by 0:0"; !strings.Contains(r.logs.String(), want) {
+				t.Errorf("%s does not say %q", command, want)
+			}
+			s.owned(s.root+"/data", 0, 0)
+		}
+	})
 	t.Run("never is an error where a warning is", func(t *testing.T) {
 		s := ownership(t)
 		r := s.start("worker", "--user", "4711:4712", "--fix-ownership", "never", "--strict")
@@ -135,6 +154,33 @@ func TestCertificatesStayWhoseTheyAre(t *testing.T) {
 		}
 	}
 	r.stop()
+}
+
+// So do blueprints and templates, which the worker reads alone.
+func TestWhatTheWorkerCannotReadIsTold(t *testing.T) {
+	s := asRoot(t)
+	s.giveAll(4711, 4712)
+	blueprints, templates := s.dir+"/blueprints", s.dir+"/templates"
+	s.write(blueprints+"/system", "bootstrap.yaml")
+	s.write(templates, "mail.html")
+	s.must(os.Chmod(blueprints, 0o700), os.Chmod(templates+"/mail.html", 0o600))
+	s.env = append(s.env, "AUTHENTIK_BLUEPRINTS_DIR="+blueprints, "AUTHENTIK_EMAIL__TEMPLATE_DIR="+templates)
+	for _, words := range [][]string{{"check", "worker"}, {"worker"}} {
+		r := s.start(append(words, "--user", "4711:4712")...)
+		if words[0] == "worker" {
+			s.awaitHealth(0, "--started")
+			r.stop()
+		}
+		<-r.ended
+		for _, want := range []string{
+			"cannot read " + blueprints + " (blueprints): permission denied; it is owned by 0:0, mode 0700; we are uid 4711, gid 4712",
+			"cannot read " + templates + "/mail.html (templates): permission denied; it is owned by 0:0, mode 0600; we are uid 4711, gid 4712",
+		} {
+			if !strings.Contains(r.logs.String(), want) {
+				t.Errorf("%v does not say %q", words, want)
+			}
+		}
+	}
 }
 
 // A volume that is mounted read-only: uploads fail, and all else works.

@@ -36,10 +36,8 @@ type busy func(what, path string, looked, changed int) bool
 // blueprints are copied.
 func (p *plan) planTidying(o options, f facts) {
 	p.FixOwnership = prepare.Fix(o.fixOwnership)
-	for i := range p.Directories {
-		if p.FixOwnership == prepare.FixNever && !p.Directories[i].Required {
-			p.Directories[i].Giving = prepare.GiveNever
-		}
+	if p.FixOwnership == prepare.FixNever {
+		p.giveNothing()
 	}
 	for _, s := range p.Services {
 		p.planSweep(s, f)
@@ -51,18 +49,42 @@ func (p *plan) planTidying(o options, f facts) {
 			}
 		}
 	}
-	if o.command == "server" {
-		return // it reads neither of these
+	if o.command != "server" { // it reads none of these
+		p.planReading(f)
 	}
-	if dir := f.settings.Text("cert_discovery_dir"); filepath.IsAbs(dir) {
-		p.Trees = append(p.Trees, prepare.Tree{Path: dir, For: "certificates", ReadOnly: true})
+}
+
+// giveNothing leaves every directory whose it is, but those without which nothing runs: TMPDIR and
+// that of metric files.
+func (p *plan) giveNothing() {
+	for i := range p.Directories {
+		if !p.Directories[i].Required {
+			p.Directories[i].Giving = prepare.GiveNever
+		}
 	}
+}
+
+// planReading is for what the worker reads, and where blueprints have to be copied first.
+func (p *plan) planReading(f facts) {
 	// Elsewhere somebody may have pointed the directory away on purpose.
 	if dir := f.settings.Text("blueprints_dir"); f.layout.Kind == "nix" && filepath.IsAbs(dir) {
 		p.Blueprints = &prepare.Mirror{
 			From: path.Join(f.layout.Root, "blueprints"), Into: dir, Suffix: ".yaml", For: "built-in blueprints",
 			Otherwise: "set AUTHENTIK_BLUEPRINTS_DIR to another one",
 		}
+	}
+	for _, read := range onlyRead() {
+		copied := read.setting == "blueprints_dir" && p.Blueprints != nil // which tells of it
+		if dir := f.settings.Text(read.setting); filepath.IsAbs(dir) && !copied {
+			p.Trees = append(p.Trees, prepare.Tree{Path: dir, For: read.what, ReadOnly: true})
+		}
+	}
+}
+
+// onlyRead are settings of directories that the worker reads and never writes to.
+func onlyRead() []struct{ setting, what string } {
+	return []struct{ setting, what string }{
+		{"cert_discovery_dir", "certificates"}, {"blueprints_dir", "blueprints"}, {"email.template_dir", "templates"},
 	}
 }
 

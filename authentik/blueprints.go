@@ -1,7 +1,9 @@
 package authentik
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"path"
 	"strings"
 )
@@ -30,7 +32,7 @@ func (r Release) NoBootstrap(view View, dir string, env map[string]string) error
 	}
 	names, blueprint := strings.Join(set, " and "), b.Args[len(b.Args)-1]
 	file := path.Join(dir, blueprint)
-	if !view.Exists(file) {
+	if _, err := view.Read(file); errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s will be ignored: %s is missing; a mount at %s hides what the image has there, so mount below it, as %s/custom", names, file, dir, dir)
 	}
 	if link, to := leadsOut(view, dir, blueprint); link != "" {

@@ -252,7 +252,8 @@ func (s Settings) Text(name string) string {
 }
 
 // IsText tells whether a setting is a text for authentik. In the environment, values are JSON where
-// they can be (authentik/lib/config.py, update_from_env): 123 is a number, and "123" a text.
+// they can be (authentik/lib/config.py, update_from_env): 123 is a number. Quotes are no way out, for the
+// server's own configuration takes them for part of the value (internal/config/struct.go).
 func (s Settings) IsText(name string) bool {
 	value, _ := s.lookup(name)
 	_, is := value.(string)

@@ -27,7 +27,8 @@ type walk struct {
 	cannotEnter func(d *directory, err error)
 	// complete tells that everything was looked at.
 	complete atomic.Bool
-	workers  []*worker
+	// most is how many workers there may be.
+	most int
 
 	mu sync.Mutex
 	// more tells of work, or that no more will come.
@@ -35,11 +36,12 @@ type walk struct {
 	// begun are directories that are open and not read to their end, waiting those that are
 	// not open. Of both the next one is last: who goes deep first has few of them.
 	begun, waiting []*directory
-	// started are the workers that run, busy those of them that are in a directory.
-	started, busy int
-	start         func(*worker)
-	root          int
-	enough        int
+	// workers are those that run, of whom so many are busy in a directory.
+	workers []*worker
+	busy    int
+	start   func(*worker)
+	root    int
+	enough  int
 	// cut tells that ctx ended before a directory did.
 	cut bool
 }
@@ -88,17 +90,16 @@ func (d *directory) path() string {
 // on: it may have a million.
 const enough = 4096
 
-func newWalk(workers int, look func(*directory, string) bool, cannotEnter func(*directory, error)) *walk {
-	w := &walk{look: look, cannotEnter: cannotEnter, enough: enough}
-	for range workers {
-		w.workers = append(w.workers, &worker{})
-	}
+func newWalk(most int, look func(*directory, string) bool, cannotEnter func(*directory, error)) *walk {
+	w := &walk{look: look, cannotEnter: cannotEnter, most: most, enough: enough}
 	w.more = sync.NewCond(&w.mu)
 	return w
 }
 
 // looked is how many entries have been looked at.
 func (w *walk) looked() (n int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	for _, k := range w.workers {
 		n += k.looked.Load()
 	}
@@ -107,6 +108,8 @@ func (w *walk) looked() (n int64) {
 
 // moved grows with whatever shows that the file system answers.
 func (w *walk) moved() (n int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	for _, k := range w.workers {
 		n += k.looked.Load() + k.read.Load()
 	}
@@ -116,7 +119,6 @@ func (w *walk) moved() (n int64) {
 // run reads all below root, with each worker started by as. It returns when they have ended.
 func (w *walk) run(ctx context.Context, root int, as func(func() error) error) {
 	w.root, w.waiting = root, []*directory{{fd: -1}}
-	w.workers[0].looked.Add(1) // the root
 	defer context.AfterFunc(ctx, func() {
 		w.mu.Lock() // between a worker's asking for ctx and its waiting
 		defer w.mu.Unlock()
@@ -133,6 +135,7 @@ func (w *walk) run(ctx context.Context, root int, as func(func() error) error) {
 	}
 	w.mu.Lock()
 	w.call()
+	w.workers[0].looked.Add(1) // the root
 	w.mu.Unlock()
 	all.Wait()
 	for _, d := range w.begun {
@@ -144,9 +147,10 @@ func (w *walk) run(ctx context.Context, root int, as func(func() error) error) {
 // call gets those who wait, and as many more as are needed, to do what there is: a small
 // tree needs one worker, and each may be a thread. w.mu is held.
 func (w *walk) call() {
-	for len(w.begun)+len(w.waiting) > w.started-w.busy && w.started < len(w.workers) {
-		w.started++
-		w.start(w.workers[w.started-1])
+	for len(w.begun)+len(w.waiting) > len(w.workers)-w.busy && len(w.workers) < w.most {
+		k := &worker{}
+		w.workers = append(w.workers, k)
+		w.start(k)
 	}
 	w.more.Broadcast()
 }
@@ -195,7 +199,7 @@ func (w *walk) enter(ctx context.Context, k *worker) bool {
 		w.more.Wait()
 	}
 	from := &w.waiting // unless few wait, or many descriptors are held
-	if len(w.begun) > 0 && (len(w.waiting) < w.enough || len(w.begun) >= len(w.workers)) {
+	if len(w.begun) > 0 && (len(w.waiting) < w.enough || len(w.begun) >= w.most) {
 		from = &w.begun
 	}
 	last := len(*from) - 1

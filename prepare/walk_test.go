@@ -79,8 +79,8 @@ func TestASmallTreeTakesOneWorker(t *testing.T) {
 	}
 	w := newWalk(lookers, isDir, nil)
 	walkThrough(t, w, dir)
-	if w.started != 1 || w.looked() != 4 {
-		t.Errorf("%d workers looked at %d", w.started, w.looked())
+	if len(w.workers) != 1 || w.looked() != 4 {
+		t.Errorf("%d workers looked at %d", len(w.workers), w.looked())
 	}
 }
 
