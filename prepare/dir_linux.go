@@ -184,7 +184,7 @@ func isUnused(dir *os.File) bool {
 	if named, err := os.Lstat(dir.Name()); err != nil || !named.IsDir() { // a link to it has its reasons
 		return false
 	}
-	if unix.Fstat(int(dir.Fd()), &st) != nil || st.Uid != 0 || st.Mode&(unix.S_ISVTX|0o022) != 0 {
+	if fstat(int(dir.Fd()), &st) != nil || st.Uid != 0 || st.Mode&(unix.S_ISVTX|0o022) != 0 {
 		return false
 	}
 	names, err := dir.Readdirnames(2)

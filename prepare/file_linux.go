@@ -22,7 +22,7 @@ func WriteFile(path, content string, mode fs.FileMode) error {
 	}
 	defer func() { _ = unix.Close(dir) }()
 	temp := fmt.Sprintf(".ak-init-%x", rand.Uint64())
-	fd, err := unix.Openat(dir, temp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0o600)
+	fd, err := openat(dir, temp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return &fs.PathError{Op: "create", Path: path, Err: err}
 	}
@@ -30,10 +30,10 @@ func WriteFile(path, content string, mode fs.FileMode) error {
 	_, err = f.WriteString(content)
 	err = cmp.Or(err, f.Chmod(mode), f.Close())
 	if err == nil {
-		err = unix.Renameat(dir, temp, dir, filepath.Base(path))
+		err = renameat(dir, temp, filepath.Base(path))
 	}
 	if err != nil {
-		_ = unix.Unlinkat(dir, temp, 0)
+		_ = unlinkat(dir, temp, 0)
 	}
 	return err
 }
@@ -47,9 +47,9 @@ func Remove(path string) error {
 	}
 	defer func() { _ = unix.Close(dir) }()
 	name := filepath.Base(path)
-	err = unix.Unlinkat(dir, name, 0)
+	err = unlinkat(dir, name, 0)
 	if err == unix.EISDIR {
-		err = unix.Unlinkat(dir, name, unix.AT_REMOVEDIR)
+		err = unlinkat(dir, name, unix.AT_REMOVEDIR)
 	}
 	if err != nil {
 		return &fs.PathError{Op: "remove", Path: path, Err: err}
@@ -64,7 +64,7 @@ func openDirOf(path string) (int, error) { return openPlace(filepath.Dir(path)) 
 // somebody could want to lead elsewhere.
 func openPlace(dir string) (int, error) {
 	if os.Geteuid() != 0 {
-		fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		fd, err := openat(unix.AT_FDCWD, dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 		if err != nil {
 			return -1, &fs.PathError{Op: "open", Path: dir, Err: err}
 		}

@@ -109,7 +109,7 @@ type staged struct {
 func (j *installation) look(item Item) (Installed, error) {
 	one := Installed{Item: item}
 	var st unix.Stat_t
-	err := unix.Fstatat(j.place, item.Name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	err := fstatat(j.place, item.Name, &st, unix.AT_SYMLINK_NOFOLLOW)
 	switch {
 	case err == unix.ENOENT:
 		return one, nil
@@ -132,9 +132,7 @@ func (j *installation) look(item Item) (Installed, error) {
 }
 
 func (j *installation) target(link string) (string, error) {
-	buf := make([]byte, unix.PathMax)
-	n, err := unix.Readlinkat(j.place, link, buf)
-	return string(buf[:max(n, 0)]), err
+	return readlinkat(j.place, link)
 }
 
 // isInstalled: what is there is what would be copied.
@@ -159,7 +157,7 @@ func (j *installation) stage(ctx context.Context, item Item) error {
 		return fmt.Errorf("cannot read %s: %w", item.From, err)
 	}
 	defer func() { _ = from.Close() }()
-	fd, err := unix.Openat(j.place, temp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0o600)
+	fd, err := openat(j.place, temp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return &fs.PathError{Op: "create", Path: item.Name, Err: err}
 	}
@@ -197,7 +195,7 @@ func (j *installation) put(s *staged) error {
 	default:
 		return err
 	}
-	return unix.Renameat(j.place, s.temp, j.place, s.name)
+	return renameat(j.place, s.temp, s.name)
 }
 
 // takeBack undoes what put has done, the last first.
@@ -208,7 +206,7 @@ func (j *installation) takeBack(put []staged) error {
 		case s.swapped:
 			faults = append(faults, unix.Renameat2(j.place, s.temp, j.place, s.name, unix.RENAME_EXCHANGE))
 		case s.fresh:
-			faults = append(faults, unix.Unlinkat(j.place, s.name, 0))
+			faults = append(faults, unlinkat(j.place, s.name, 0))
 		default:
 			faults = append(faults, fmt.Errorf("%s is the new one already", put[i].name))
 		}
@@ -219,7 +217,7 @@ func (j *installation) takeBack(put []staged) error {
 // end removes what lies beside: what was not put, and what was replaced.
 func (j *installation) end() {
 	for _, s := range j.staged {
-		_ = unix.Unlinkat(j.place, s.temp, 0) // it may have its place
+		_ = unlinkat(j.place, s.temp, 0) // it may have its place
 	}
 	_ = unix.Close(j.place)
 }

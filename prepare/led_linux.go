@@ -67,7 +67,7 @@ func (w *way) step(part string) (link string, err error) {
 		return "", errLed
 	}
 	// O_DIRECTORY makes the kernel mount what is mounted on demand (man 2 open, O_PATH).
-	next, err := unix.Openat(w.fd, part, plain|unix.O_PATH, 0)
+	next, err := openat(w.fd, part, plain|unix.O_PATH, 0)
 	if err == unix.ENOTDIR || err == unix.ELOOP {
 		return w.follow(part)
 	}
@@ -79,13 +79,13 @@ func (w *way) step(part string) (link string, err error) {
 }
 
 func (w *way) follow(part string) (string, error) {
-	fd, err := unix.Openat(w.fd, part, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	fd, err := openat(w.fd, part, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return "", err
 	}
 	defer func() { _ = unix.Close(fd) }()
 	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
+	if err := fstat(fd, &st); err != nil {
 		return "", err
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFLNK {
@@ -97,20 +97,15 @@ func (w *way) follow(part string) (string, error) {
 	if w.links++; w.links > maxLinks {
 		return "", unix.ELOOP
 	}
-	buf := make([]byte, unix.PathMax)
-	n, err := unix.Readlinkat(fd, "", buf)
-	if err != nil {
-		return "", err
-	}
-	to := string(buf[:n])
-	if filepath.IsAbs(to) {
+	to, err := readlinkat(fd, "")
+	if err == nil && filepath.IsAbs(to) {
 		err = w.toTop()
 	}
 	return to, err
 }
 
 func (w *way) toTop() error {
-	fd, err := unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	fd, err := openat(unix.AT_FDCWD, "/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err == nil {
 		w.reach(fd, "/")
 	}
@@ -121,7 +116,7 @@ func (w *way) reach(fd int, at string) {
 	w.close()
 	w.fd, w.at = fd, at
 	var st unix.Stat_t
-	w.ours = w.ours && unix.Fstat(fd, &st) == nil && isOurs(st.Uid) && st.Mode&0o022 == 0
+	w.ours = w.ours && fstat(fd, &st) == nil && isOurs(st.Uid) && st.Mode&0o022 == 0
 }
 
 func (w *way) close() {
@@ -138,7 +133,7 @@ func (w *way) open() (int, error) {
 	if w.missing != "" {
 		return -1, unix.ENOENT
 	}
-	return openToRead(w.fd, "", false, func(at int, piece string, flags int) (int, error) { return unix.Openat(at, piece, flags, 0) })
+	return openToRead(w.fd, "", false, func(at int, piece string, flags int) (int, error) { return openat(at, piece, flags, 0) })
 }
 
 // openUnled opens a directory by its absolute path for reading, see [goAlong].

@@ -39,12 +39,12 @@ func makeUnled(path string, mode fs.FileMode, id Identity, out *Outcome) error {
 
 // makeNext makes one directory and goes there.
 func (w *way) makeNext(part string, mode fs.FileMode, out *Outcome) error {
-	err := unix.Mkdirat(w.fd, part, uint32(mode.Perm()))
+	err := mkdirat(w.fd, part, uint32(mode.Perm()))
 	if err != nil && err != unix.EEXIST {
 		return err
 	}
 	made := err == nil
-	next, err := unix.Openat(w.fd, part, plain, 0)
+	next, err := openat(w.fd, part, plain, 0)
 	if err != nil {
 		return err
 	}
@@ -57,7 +57,7 @@ func (w *way) makeNext(part string, mode fs.FileMode, out *Outcome) error {
 	if mode&fs.ModeSticky != 0 {
 		how |= unix.S_ISVTX
 	}
-	return unix.Fchmod(next, how) // the umask took bits away
+	return again(func() error { return unix.Fchmod(next, how) }) // the umask took bits away
 }
 
 // giveOpened makes id the owner of the directory that was reached.

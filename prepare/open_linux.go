@@ -56,9 +56,14 @@ func openToRead(at int, piece string, onTheWay bool, open func(at int, piece str
 // openPiece leaves it to the kernel to refuse links (man 2 openat2), and where it cannot,
 // before Linux 5.6 or behind a seccomp filter that does not know this call, goes part by part.
 func openPiece(at int, piece string, flags int) (int, error) {
-	fd, err := unix.Openat2(at, piece, &unix.OpenHow{
+	how := unix.OpenHow{
 		Flags:   uint64(flags),
 		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
+	}
+	fd := -1
+	err := again(func() (err error) {
+		fd, err = unix.Openat2(at, piece, &how)
+		return err
 	})
 	if err == unix.ENOSYS || err == unix.EPERM {
 		return openParts(at, piece, flags)
@@ -76,7 +81,7 @@ func openParts(at int, piece string, flags int) (int, error) {
 		if deeper {
 			how = plain | unix.O_PATH
 		}
-		next, err := unix.Openat(fd, part, how, 0)
+		next, err := openat(fd, part, how, 0)
 		if fd != at {
 			_ = unix.Close(fd)
 		}

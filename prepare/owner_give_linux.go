@@ -9,7 +9,7 @@ import (
 // pin opens a wrong entry without following it, so that what is judged again is what is
 // changed: its name may be another file's by then.
 func (o *owning) pin(in *directory, name string) {
-	fd, err := unix.Openat(in.fd, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	fd, err := openat(in.fd, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err == unix.ENOENT {
 		return
 	}
@@ -25,7 +25,7 @@ func (o *owning) pin(in *directory, name string) {
 // bits and capabilities of files away with it (man 2 chown).
 func (o *owning) judge(fd int, path string) {
 	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
+	if err := fstat(fd, &st); err != nil {
 		o.fail("look at", path, err)
 		return
 	}
@@ -47,7 +47,7 @@ func (o *owning) judge(fd int, path string) {
 		return
 	}
 	uid, gid := change(&st, o.id, o.fix)
-	switch err := unix.Fchownat(fd, "", uid, gid, unix.AT_EMPTY_PATH); err {
+	switch err := again(func() error { return unix.Fchownat(fd, "", uid, gid, unix.AT_EMPTY_PATH) }); err {
 	case nil:
 		o.changed.Add(1)
 	case unix.EROFS:

@@ -77,8 +77,8 @@ const (
 // server that is gone.
 const patience = time.Second
 
-// lookers is how many look at a tree at a time. Each mostly waits: for the kernel, or for a
-// disk or a file server, which answer many as fast as one.
+// lookers is how many look at a tree at a time where each mostly waits, for a disk or a file
+// server. Where nothing has to be waited for, as many look as there are processors.
 const lookers = 16
 
 // owning is one run through a tree.
@@ -208,21 +208,21 @@ func (o *owning) run(ctx context.Context, w *walk) {
 
 // look judges one entry by its directory's descriptor and its name, which is one part and
 // neither "." nor "..". It tells whether it is a directory.
-func (o *owning) look(in *directory, name string) bool {
+func (o *owning) look(in *directory, e entry) bool {
 	var st unix.Stat_t
-	err := unix.Fstatat(in.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	err := e.stat(in.fd, &st)
 	if err == unix.ENOENT {
 		return false // it has been removed meanwhile
 	}
 	if err != nil {
-		o.fail("look at", o.pathOf(in, name), err)
+		o.fail("look at", o.pathOf(in, e.String()), err)
 		return false
 	}
 	switch {
 	case o.ReadOnly:
-		o.tryRead(in, name, &st)
+		o.tryRead(in, e.String(), &st)
 	case o.fix == FixAlways || !belongs(&st, o.id):
-		o.pin(in, name)
+		o.pin(in, e.String())
 	}
 	return st.Mode&unix.S_IFMT == unix.S_IFDIR
 }
@@ -234,7 +234,7 @@ func (o *owning) tryRead(in *directory, name string, st *unix.Stat_t) {
 	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
 		mode |= unix.X_OK
 	}
-	if err := unix.Faccessat2(in.fd, name, mode, unix.AT_EACCESS); err == unix.EACCES {
+	if err := access(in.fd, name, mode); err == unix.EACCES {
 		o.wrong.Add(1)
 		if mode&unix.X_OK == 0 { // a directory fails when it is entered
 			o.fail(cannotRead, o.pathOf(in, name), err)

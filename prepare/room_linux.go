@@ -36,7 +36,7 @@ func roomWithin(bound time.Duration, dir string) (Space, error) {
 
 func room(dir string) (Space, error) {
 	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil {
+	if err := statfs(dir, &st); err != nil {
 		return Space{}, err
 	}
 	// Blocks are counted in fragments (man 3 statvfs).

@@ -151,7 +151,7 @@ func openToSweep(dir, name string) (*os.File, error) {
 		return nil, err
 	}
 	defer func() { _ = unix.Close(in) }()
-	fd, err := unix.Openat(in, name, plain, 0)
+	fd, err := openat(in, name, plain, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -187,7 +187,7 @@ func (w *sweeping) each(ctx context.Context, wanted func(string) bool, fn func(n
 		names, err := w.dir.Readdirnames(1024)
 		for _, name := range names {
 			var st unix.Stat_t
-			if ctx.Err() == nil && wanted(name) && unix.Fstatat(w.fd(), name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil {
+			if ctx.Err() == nil && wanted(name) && fstatat(w.fd(), name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil {
 				fn(name, &st)
 			}
 		}
@@ -210,7 +210,7 @@ func (w *sweeping) remove(name string, st *unix.Stat_t) {
 	}
 	var err error
 	if !w.look {
-		err = unix.Unlinkat(w.fd(), name, 0)
+		err = unlinkat(w.fd(), name, 0)
 	}
 	switch err {
 	case nil:

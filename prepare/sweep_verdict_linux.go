@@ -93,7 +93,7 @@ func (w *sweeping) pidFile(name string, st *unix.Stat_t) {
 
 // readPIDFile gives the little that a pid file holds, and when it was written.
 func readPIDFile(dir int, name string) (text string, written time.Time, err error) {
-	fd, err := unix.Openat(dir, name, unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	fd, err := openat(dir, name, unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return "", written, err
 	}

@@ -1,16 +1,16 @@
 package prepare
 
 import (
-	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"io/fs"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -22,13 +22,15 @@ import (
 // way, see openBelow. No name is ".." or holds a slash, so nothing leads out either.
 type walk struct {
 	// look judges an entry and tells whether it is a directory to go through.
-	look func(in *directory, name string) bool
+	look func(in *directory, name entry) bool
 	// cannotEnter hears of a directory that cannot be opened or read.
 	cannotEnter func(d *directory, err error)
 	// complete tells that everything was looked at.
 	complete atomic.Bool
-	// most is how many workers there may be.
+	// most is how many workers there may be, and pace how often it is asked whether more than
+	// there are now would help.
 	most int
+	pace time.Duration
 
 	mu sync.Mutex
 	// more tells of work, or that no more will come.
@@ -36,9 +38,11 @@ type walk struct {
 	// begun are directories that are open and not read to their end, waiting those that are
 	// not open. Of both the next one is last: who goes deep first has few of them.
 	begun, waiting []*directory
-	// workers are those that run, of whom so many are busy in a directory.
+	// workers are those that run, of whom so many are busy in a directory. Let is how many
+	// there may be by now: as there are processors, at first.
 	workers []*worker
 	busy    int
+	let     int
 	start   func(*worker)
 	root    int
 	enough  int
@@ -90,8 +94,11 @@ func (d *directory) path() string {
 // on: it may have a million.
 const enough = 4096
 
-func newWalk(most int, look func(*directory, string) bool, cannotEnter func(*directory, error)) *walk {
-	w := &walk{look: look, cannotEnter: cannotEnter, most: most, enough: enough}
+func newWalk(most int, look func(*directory, entry) bool, cannotEnter func(*directory, error)) *walk {
+	w := &walk{
+		look: look, cannotEnter: cannotEnter, most: most, enough: enough,
+		pace: 2 * time.Millisecond, let: min(most, runtime.GOMAXPROCS(0)),
+	}
 	w.more = sync.NewCond(&w.mu)
 	return w
 }
@@ -137,6 +144,9 @@ func (w *walk) run(ctx context.Context, root int, as func(func() error) error) {
 	w.call()
 	w.workers[0].looked.Add(1) // the root
 	w.mu.Unlock()
+	done := make(chan struct{})
+	defer close(done)
+	go w.widen(done)
 	all.Wait()
 	for _, d := range w.begun {
 		_ = unix.Close(d.fd)
@@ -147,12 +157,42 @@ func (w *walk) run(ctx context.Context, root int, as func(func() error) error) {
 // call gets those who wait, and as many more as are needed, to do what there is: a small
 // tree needs one worker, and each may be a thread. w.mu is held.
 func (w *walk) call() {
-	for len(w.begun)+len(w.waiting) > len(w.workers)-w.busy && len(w.workers) < w.most {
+	for len(w.begun)+len(w.waiting) > len(w.workers)-w.busy && len(w.workers) < w.let {
 		k := &worker{}
 		w.workers = append(w.workers, k)
 		w.start(k)
 	}
 	w.more.Broadcast()
+}
+
+// widen lets twice as many workers in while those that there are wait rather than work: a disk
+// or a file server answers many as fast as one.
+func (w *walk) widen(done <-chan struct{}) {
+	tick := time.NewTicker(w.pace)
+	defer tick.Stop()
+	for before := w.looked(); ; {
+		select {
+		case <-done:
+			return
+		case <-tick.C:
+		}
+		now := w.looked()
+		w.mu.Lock()
+		if wait(now-before, len(w.workers), w.pace) {
+			w.let = min(2*w.let, w.most)
+			w.call()
+		}
+		w.mu.Unlock()
+		before = now
+	}
+}
+
+// slowLook is one that waited: what the kernel has in its caches it tells in a microsecond or two.
+const slowLook = 20 * time.Microsecond
+
+// wait tells whether workers that had so many looks in that time were waiting.
+func wait(looks int64, workers int, in time.Duration) bool {
+	return time.Duration(looks)*slowLook < in*time.Duration(workers)
 }
 
 // reading gives a path that is being looked at, empty for the root, or where there is none.
@@ -178,7 +218,7 @@ func (k *worker) reading() string {
 		return ""
 	}
 	name, _ := entryOf(k.names[at:])
-	return name
+	return name.String()
 }
 
 func (w *walk) work(ctx context.Context, k *worker) {
@@ -225,7 +265,7 @@ func (w *walk) fill(k *worker) (entries []byte, end bool) {
 	defer k.filling.Unlock()
 	n := 0
 	for len(k.names)-n >= int(unsafe.Sizeof(unix.Dirent{})) {
-		more, err := unix.Getdents(d.fd, k.names[n:])
+		more, err := getdents(d.fd, k.names[n:])
 		k.read.Add(1)
 		if err != nil && n > 0 { // the next may be too long for what room is left; else it fails again
 			return k.names[:n], false
@@ -261,11 +301,11 @@ func (w *walk) read(ctx context.Context, k *worker, entries []byte) (below []*di
 		k.at.Store(int64(at))
 		name, size := entryOf(entries[at:])
 		at += size
-		if name == "." || name == ".." {
+		if name.isDots() {
 			continue
 		}
 		if w.look(k.in, name) {
-			below = append(below, &directory{in: k.in, name: name, fd: -1})
+			below = append(below, &directory{in: k.in, name: name.String(), fd: -1})
 		}
 		k.looked.Add(1)
 	}
@@ -287,15 +327,6 @@ func (w *walk) leave(k *worker, below []*directory, whole bool) {
 	if last && d.fd >= 0 {
 		_ = unix.Close(d.fd)
 	}
-}
-
-// entryOf gives the name of the first of the entries that getdents64(2) wrote, and how many
-// bytes that entry is.
-func entryOf(entries []byte) (name string, size int) {
-	var d unix.Dirent
-	size = int(binary.NativeEndian.Uint16(entries[unsafe.Offsetof(d.Reclen):]))
-	raw := entries[unsafe.Offsetof(d.Name):size]
-	return string(raw[:max(0, bytes.IndexByte(raw, 0))]), size
 }
 
 func (w *walk) open(d *directory) bool {

@@ -34,9 +34,9 @@ func walkThrough(t *testing.T, w *walk, dir string) {
 	}
 }
 
-func isDir(in *directory, name string) bool {
+func isDir(in *directory, name entry) bool {
 	var st unix.Stat_t
-	return unix.Fstatat(in.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR
+	return name.stat(in.fd, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR
 }
 
 // A file server answers many as fast as one, and uploads lie in few directories: none is
@@ -52,7 +52,7 @@ func TestWorkersShareADirectory(t *testing.T) {
 	var come atomic.Int64
 	all := make(chan struct{})
 	var seen sync.Map
-	w := newWalk(workers, func(_ *directory, name string) bool {
+	w := newWalk(workers, func(_ *directory, name entry) bool {
 		if come.Add(1) == workers {
 			close(all)
 		}
@@ -61,7 +61,7 @@ func TestWorkersShareADirectory(t *testing.T) {
 		case <-time.After(10 * time.Second):
 			t.Errorf("%d of %d look", come.Load(), workers)
 		}
-		if _, twice := seen.LoadOrStore(name, true); twice {
+		if _, twice := seen.LoadOrStore(name.String(), true); twice {
 			t.Errorf("%s twice", name)
 		}
 		return false
@@ -69,6 +69,40 @@ func TestWorkersShareADirectory(t *testing.T) {
 	walkThrough(t, w, dir)
 	if got := come.Load(); got != files || w.looked() != 1+files {
 		t.Errorf("looked %d times, counted %d", got, w.looked())
+	}
+}
+
+// A processor that works is one worker's: more are let in only where looks wait.
+func TestAsManyLookAsThereAreProcessors(t *testing.T) {
+	dir := t.TempDir()
+	for i := range 3000 {
+		if err := os.WriteFile(filepath.Join(dir, strconv.Itoa(i)), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	processors := runtime.GOMAXPROCS(0)
+	var come atomic.Int64
+	all := make(chan struct{})
+	w := newWalk(processors+8, func(*directory, entry) bool {
+		if come.Add(1) == int64(processors) {
+			close(all)
+		}
+		<-all
+		return false
+	}, nil)
+	w.pace = time.Hour // nobody asks
+	walkThrough(t, w, dir)
+	if len(w.workers) != processors {
+		t.Errorf("%d workers, %d processors", len(w.workers), processors)
+	}
+	for _, tt := range []struct {
+		looks   int64
+		workers int
+		want    bool
+	}{{0, 1, true}, {99, 1, true}, {100, 1, false}, {100, 2, true}, {2000, 2, false}, {2, 16, true}} {
+		if got := wait(tt.looks, tt.workers, 2*time.Millisecond); got != tt.want {
+			t.Errorf("%d looks of %d workers wait: %v", tt.looks, tt.workers, got)
+		}
 	}
 }
 
@@ -93,7 +127,7 @@ func TestReadingIsWhatIsLookedAt(t *testing.T) {
 	}
 	var w *walk
 	var read []string
-	w = newWalk(1, func(in *directory, name string) bool {
+	w = newWalk(1, func(in *directory, name entry) bool {
 		read = append(read, w.reading())
 		return isDir(in, name)
 	}, nil)
@@ -169,7 +203,7 @@ func TestADeepWalkNeedsLittleMemory(t *testing.T) {
 	_ = unix.Close(at)
 	var most uint64
 	var w *walk
-	w = newWalk(1, func(in *directory, name string) bool {
+	w = newWalk(1, func(in *directory, name entry) bool {
 		if w.looked() == depth+wide { // this is the last one, and all others wait
 			var m runtime.MemStats
 			runtime.ReadMemStats(&m)

@@ -31,7 +31,7 @@ func (d Dir) try(id Identity) error {
 func fillPage(dir string) error {
 	// A file without a name leaves nothing behind, whatever happens, and costs the
 	// directory no write (man 2 open, O_TMPFILE).
-	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_WRONLY|unix.O_CLOEXEC, 0o600)
+	fd, err := openat(unix.AT_FDCWD, dir, unix.O_TMPFILE|unix.O_WRONLY|unix.O_CLOEXEC, 0o600)
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EISDIR) {
 		return tryWriteByName(dir)
 	}
@@ -45,7 +45,7 @@ func fillPage(dir string) error {
 // whichSpace tells a file system without inodes from one without blocks.
 func whichSpace(dir string, err error) error {
 	var st unix.Statfs_t
-	if errors.Is(err, unix.ENOSPC) && unix.Statfs(dir, &st) == nil && st.Files > 0 && st.Ffree == 0 {
+	if errors.Is(err, unix.ENOSPC) && statfs(dir, &st) == nil && st.Files > 0 && st.Ffree == 0 {
 		return errNoInodes
 	}
 	return err
