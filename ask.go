@@ -26,6 +26,9 @@ func askDatabase(ctx context.Context, o options, f facts, p plan) []*finding {
 	if p.Database.Left != "" {
 		return []*finding{okay("waiting for it is left to authentik: %s", p.Database.Left).of("database")}
 	}
+	if f.hungForDatabase() != nil {
+		return []*finding{warn("look at what is mounted there", "not asked: who does would hang").of("database")}
+	}
 	words := []string{"check", "--minimum", strconv.Itoa(f.release.MinimumPostgreSQL)}
 	if f.layout.Version != "" {
 		words = append(words, "--version", f.layout.Version)
@@ -39,13 +42,11 @@ func ask(ctx context.Context, command supervise.Command, bound time.Duration) []
 	defer cancel()
 	cmd := exec.CommandContext(ctx, command.Path) //nolint:forbidigo // see above
 	cmd.Args, cmd.Env, cmd.Dir = command.Argv, command.Env, command.Dir
-	cmd.WaitDelay = time.Second // for what it may have started
+	cmd.WaitDelay = goneWithin // for what it may have started
 	if id := command.Identity; id != nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: id.UID, Gid: id.GID, Groups: id.Groups}}
 	}
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
+	out, stderr, err := outputOf(ctx, cmd)
 	exit, failed := errors.AsType[*exec.ExitError](err)
 	code, ended := exitUnavailable, failed && exit.Exited()
 	if ended {
@@ -59,13 +60,43 @@ func ask(ctx context.Context, command supervise.Command, bound time.Duration) []
 	case ctx.Err() != nil:
 		why = "it has not ended within " + bound.String()
 	case err != nil:
-		why = strings.TrimSpace(oneLine(fmt.Errorf("%w %s", err, bytes.TrimSpace(stderr.Bytes()))))
+		why = strings.TrimSpace(oneLine(fmt.Errorf("%w %s", err, bytes.TrimSpace(stderr))))
 	case len(all) == 0:
 		why = "it says nothing"
 	default:
 		return all
 	}
 	return append(all, bad(exitUnavailable, "run it by hand", "%s cannot be asked: %s", command.Path, why).of("database"))
+}
+
+// goneWithin is how long who was killed may take to be gone.
+const goneWithin = time.Second
+
+// outputOf gives what a command says. KILL does not end one that is in a system call on a mount
+// that hangs: when ctx has ended it is left behind with its goroutine.
+func outputOf(ctx context.Context, cmd *exec.Cmd) (out, stderr []byte, err error) {
+	type said struct {
+		out, stderr []byte
+		err         error
+	}
+	done := make(chan said, 1)
+	go func() { // ends with the command
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
+		out, err := cmd.Output()
+		done <- said{out, stderr.Bytes(), err}
+	}()
+	select {
+	case s := <-done:
+		return s.out, s.stderr, s.err
+	case <-ctx.Done():
+	}
+	select {
+	case s := <-done:
+		return s.out, s.stderr, s.err
+	case <-time.After(2 * goneWithin):
+		return nil, nil, ctx.Err()
+	}
 }
 
 // readFindings reads a finding a line. Errors get this exit code.

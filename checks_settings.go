@@ -18,7 +18,7 @@ func settingsChecks() []check {
 	return []check{
 		{
 			id: "settings", looks: "authentik's files of settings, read as the children will",
-			goesWrong: "error 78 for one that is no YAML: authentik does not start; warning for one that cannot be read", judge: judgeSettings,
+			goesWrong: "error 78 for one that is no YAML, or no table, and for a setting below a value: authentik does not start; warning for one that cannot be read", judge: judgeSettings,
 		},
 		{
 			// Section 3.
@@ -33,7 +33,7 @@ func settingsChecks() []check {
 		{
 			// Pain 24.
 			id: "secret-files", looks: "what settings name by file://",
-			goesWrong: "warning for a file that is missing, unreadable or empty", judge: judgeSecretFiles,
+			goesWrong: "warning for a file that is missing, unreadable or empty; error 78 for one that is no text", judge: judgeSecretFiles,
 		},
 		{
 			// Pains 24, 25 and section 3.
@@ -69,7 +69,18 @@ func judgeSettings(c circumstances) []*finding {
 			all = append(all, bad(exitConfig, "put it right or take it away: authentik does not start with it", "%s", file))
 			continue
 		}
+		if one, ok := errors.AsType[*authentik.SettingError](err); ok {
+			all = append(all, bad(exitConfig, one.Fix, "%s; authentik does not start with it", one))
+			continue
+		}
+		if errors.Is(err, prepare.ErrHung) {
+			all = append(all, warn("look at what is mounted there: authentik hangs, too", "settings: %s", err))
+			continue
+		}
 		all = append(all, warn(fmt.Sprintf("let %s read it: authentik goes on without", c.facts.identity), "settings: %s", err))
+	}
+	if err := c.facts.databaseFilesHung; err != nil {
+		all = append(all, warn("look at what is mounted there: authentik hangs, too", "settings of PostgreSQL: %s", err))
 	}
 	if len(all) == 0 {
 		all = append(all, okay("read"))
@@ -151,6 +162,8 @@ func judgeSecretFiles(c circumstances) []*finding {
 		switch {
 		case strings.HasPrefix(s.Setting, "bootstrap_"): // not followed; see judgeBootstrap
 		case s.Setting == "secret_key" && (s.Err != nil || s.Empty): // judgeSecretKey tells that
+		case s.NoText:
+			all = append(all, bad(exitConfig, "write the value into it as text", "%s is %s, and that file is no text in UTF-8; authentik does not start with it", variable, s))
 		case errors.Is(s.Err, fs.ErrNotExist):
 			all = append(all, warn(remedyFor(s, "mount it there, or correct the path"), "%s is %s, and that file is missing", variable, s))
 		case s.Err != nil:
@@ -188,7 +201,16 @@ func whyUnreadable(err error) string {
 
 func judgeNames(c circumstances) []*finding {
 	var all []*finding
+	fatal := map[string]bool{} // which judgeSettings tells
+	for _, err := range each(c.facts.settingsFault) {
+		if one, ok := errors.AsType[*authentik.SettingError](err); ok {
+			fatal[one.Setting] = true
+		}
+	}
 	for _, m := range c.facts.release.Misnamed(c.facts.settings, c.options.env) {
+		if fatal[m.Variable] {
+			continue
+		}
 		from := cmp.Or(c.options.fromFile[m.Variable], "the environment")
 		switch {
 		case m.Right == "":

@@ -58,6 +58,9 @@ type facts struct {
 	find     finder
 	// databaseProgram is ak-init-database beside ak-init, empty where it is not.
 	databaseProgram string
+	// databaseFilesHung is the first of the files that PostgreSQL's settings name that does not
+	// answer: who opens it hangs.
+	databaseFilesHung error
 	// httpProgram is ak-init-http, if it is asked for, httpForeign says that it is none for this
 	// machine, and healthListeners are where it is to listen.
 	httpProgram     string
@@ -113,6 +116,7 @@ func survey(o options, unusable map[string]error, reader *prepare.Reader) (facts
 		f.config = f.release.Config(f.settings, verb, f.layout.Root)
 		f.surveyUserSettings(reader)
 		f.databaseProgram = programBeside(databaseName, reader)
+		f.surveyDatabaseFiles(reader)
 	}
 	tempDirErr := f.surveyTempDirs(o, unusable, reader)
 	if ofAuthentik {
@@ -148,6 +152,40 @@ func (f *facts) surveyUserSettings(reader *prepare.Reader) {
 	if there, err := reader.For(f.identity).Listed(file); there || err != nil {
 		f.userSettings, f.userSettingsFault = file, err
 	}
+}
+
+// surveyDatabaseFiles looks whether what PostgreSQL's settings name answers: certificates, a
+// key, and the directories of sockets.
+func (f *facts) surveyDatabaseFiles(reader *prepare.Reader) {
+	primary, _ := f.settings.PostgreSQL() // what is wrong with them is told elsewhere
+	replicas, _ := f.settings.Replicas()
+	for _, server := range append(replicas, primary) {
+		for _, file := range append([]string{server.SSLRootCert, server.SSLCert, server.SSLKey}, strings.Split(server.Host, ",")...) {
+			if !filepath.IsAbs(file) {
+				continue
+			}
+			// One byte: a server may know the file and not give it.
+			if _, err := reader.For(f.identity).Head(file, 1); errors.Is(err, prepare.ErrHung) {
+				f.databaseFilesHung = err
+				return
+			}
+		}
+	}
+}
+
+// hungForDatabase is why whoever asks PostgreSQL would hang, nil where nothing is known to.
+func (f facts) hungForDatabase() error {
+	for _, err := range each(f.settingsFault) {
+		if errors.Is(err, prepare.ErrHung) {
+			return err
+		}
+	}
+	for _, s := range f.settings.Secrets { // all are read, whatever they are for
+		if errors.Is(s.Err, prepare.ErrHung) {
+			return fmt.Errorf("%s is %s: %w", authentik.Variable(s.Setting), s, s.Err)
+		}
+	}
+	return f.databaseFilesHung
 }
 
 // readSettings reads authentik's configuration.

@@ -1,10 +1,12 @@
 package authentik
 
 import (
+	"cmp"
 	"maps"
 	"path"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // Secret is a setting whose value lies in a file.
@@ -20,6 +22,8 @@ type Secret struct {
 	// Empty is a file without anything but white space, Trimmed one with white space around
 	// its value, which authentik takes away.
 	Empty, Trimmed bool
+	// NoText is a file that is not in UTF-8; authentik does not start with one.
+	NoText bool
 }
 
 // String is what the setting was written as, without what stands in for the file.
@@ -27,15 +31,23 @@ func (s Secret) String() string { return "file://" + s.Host + s.Path }
 
 // resolve puts in place what file:// and env:// name (parse_uri). A file that cannot be
 // read leaves what stands behind the question mark.
-func (s *Settings) resolve(below string, tree map[string]any, from Sources) {
+func (s *Settings) resolve(below string, tree map[string]any, from Sources) (faults []error) {
 	for _, key := range slices.Sorted(maps.Keys(tree)) {
 		switch value := tree[key].(type) {
 		case map[string]any:
-			s.resolve(below+key+".", value, from)
+			faults = append(faults, s.resolve(below+key+".", value, from)...)
 		case string:
+			if setting := below + key; refusedURI(value) { // the value may be a secret
+				faults = append(faults, &SettingError{
+					Setting: s.called(setting), By: cmp.Or(s.given[setting], "authentik/lib/default.yml"), Why: "has one bracket alone between // and the next slash: Python takes it for an address, and refuses it",
+					Fix: "take another value, or let " + Variable(setting) + " be file:///PATH of a file that holds it",
+				})
+				continue
+			}
 			tree[key] = s.follow(below+key, value, from)
 		}
 	}
+	return faults
 }
 
 func (s *Settings) follow(setting, value string, from Sources) string {
@@ -64,7 +76,7 @@ func (s *Settings) secret(setting string, u uri, from Sources) string {
 	text := strings.TrimSpace(string(raw))
 	s.Secrets = append(s.Secrets, Secret{
 		Setting: setting, Host: u.netloc, Path: file, Err: err,
-		Empty: err == nil && text == "", Trimmed: text != "" && len(text) != len(raw),
+		Empty: err == nil && text == "", Trimmed: text != "" && len(text) != len(raw), NoText: !utf8.Valid(raw),
 	})
 	if err != nil {
 		return u.query
@@ -77,10 +89,9 @@ type uri struct{ scheme, netloc, path, query string }
 
 // parseURI cuts a value as urlparse does (Lib/urllib/parse.py, urlsplit, Python 3.13), which
 // decodes nothing: the file of file:///a%20b is a%20b, and a host before it is passed over.
-// ok is false for what has no scheme, and for brackets that Python refuses.
+// ok is false for what has no scheme.
 func parseURI(value string) (u uri, ok bool) {
-	value = strings.TrimLeftFunc(value, func(r rune) bool { return r <= ' ' })
-	value = strings.NewReplacer("\t", "", "\r", "", "\n", "").Replace(value)
+	value = stripped(value)
 	scheme, rest, found := strings.Cut(value, ":")
 	if !found || !isScheme(scheme) {
 		return u, false
@@ -93,12 +104,29 @@ func parseURI(value string) (u uri, ok bool) {
 		}
 		u.netloc, rest = after[:end], after[end:]
 	}
-	if strings.Contains(u.netloc, "[") != strings.Contains(u.netloc, "]") {
-		return u, false
-	}
 	rest, _, _ = strings.Cut(rest, "#")
 	u.path, u.query, _ = strings.Cut(rest, "?")
 	return u, true
+}
+
+// stripped is a value without what urlsplit takes away first.
+func stripped(value string) string {
+	value = strings.TrimLeftFunc(value, func(r rune) bool { return r <= ' ' })
+	return strings.NewReplacer("\t", "", "\r", "", "\n", "").Replace(value)
+}
+
+// refusedURI tells whether urlsplit raises ValueError: one bracket without the other where a
+// host would stand, behind a scheme or none.
+func refusedURI(value string) bool {
+	rest := stripped(value)
+	if scheme, after, found := strings.Cut(rest, ":"); found && isScheme(scheme) {
+		rest = after
+	}
+	host, is := strings.CutPrefix(rest, "//")
+	if end := strings.IndexAny(host, "/?#"); end >= 0 {
+		host = host[:end]
+	}
+	return is && strings.Contains(host, "[") != strings.Contains(host, "]")
 }
 
 // isScheme: a letter, and then letters, digits, and three more.

@@ -2,7 +2,9 @@ package authentik
 
 import (
 	"encoding/json"
+	"errors"
 	"maps"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -41,9 +43,29 @@ func TestURIsAreCutAsPythonDoes(t *testing.T) {
 			t.Errorf("%q is %+v, %v, want %+v", value, got, ok, want)
 		}
 	}
-	for _, value := range []string{"", "x", "://x", "1a://x", "a b://x", "file://[x/y", "env://x]"} {
+	for _, value := range []string{"", "x", "://x", "1a://x", "a b://x"} {
 		if got, ok := parseURI(value); ok {
 			t.Errorf("%q is %+v", value, got)
+		}
+	}
+}
+
+// What Python raises ValueError over ends authentik's start.
+func refused() map[string]bool {
+	return map[string]bool{
+		"file://[x/y": true, "env://x]": true, "//p[w": true, "http://a]b": true,
+		"x": false, "p[w": false, "//a/[b": false, "http://[::1]/": false, "1a://[x": false, "": false,
+	}
+}
+
+func TestRefusedURIs(t *testing.T) {
+	for value, want := range refused() {
+		if got := refusedURI(value); got != want {
+			t.Errorf("%q is refused: %v", value, got)
+		}
+		s, err := ReadSettings(Sources{Env: map[string]string{"AUTHENTIK_X": value}, Read: func(string) ([]byte, error) { return nil, os.ErrNotExist }, Glob: func(string) []string { return nil }})
+		if fault, is := errors.AsType[*SettingError](err); is != want || is && (fault.Setting != "AUTHENTIK_X" || s.Text("x") != value) {
+			t.Errorf("%q: %v", value, err)
 		}
 	}
 }

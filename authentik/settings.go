@@ -6,11 +6,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"path"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
 )
@@ -33,20 +35,36 @@ type FileError struct {
 	Path string
 	// Line is where the file stops being YAML; 0 where it is not known.
 	Line int
-	// Fatal tells that authentik does not start with it (ImproperlyConfigured in
-	// authentik/lib/config.py). Without it the file is passed over.
+	// Fatal tells that authentik does not start with it (authentik/lib/config.py,
+	// update_from_file). Without it the file is passed over.
 	Fatal bool
-	Err   error
+	// Why is what is wrong with a file that is YAML, or is not to be read as text.
+	Why string
+	Err error
 }
 
 func (e *FileError) Error() string {
-	if e.Fatal {
+	switch {
+	case e.Why != "":
+		return e.Path + " " + e.Why
+	case e.Fatal:
 		return fmt.Sprintf("%s: line %d is no YAML", e.Path, e.Line)
+	default:
+		return e.Err.Error()
 	}
-	return e.Err.Error()
 }
 
 func (e *FileError) Unwrap() error { return e.Err }
+
+// SettingError is a setting that authentik's loader fails over, whatever else is set.
+type SettingError struct {
+	// Setting is its dotted name, By who gave it.
+	Setting, By string
+	// Why is what is wrong with it, and Fix what to do.
+	Why, Fix string
+}
+
+func (e *SettingError) Error() string { return fmt.Sprintf("%s in %s %s", e.Setting, e.By, e.Why) }
 
 // Sources is where settings are read from.
 type Sources struct {
@@ -82,16 +100,42 @@ func ReadSettings(from Sources) (Settings, error) {
 		} else {
 			s.give(names, file)
 		}
-		s.tree = merge(s.tree, tree)
+		faults = append(faults, s.merge(tree, file)...)
 	}
 	env := fromEnvironment(from.Env)
 	s.give(leaves("", env), ByEnvironment)
-	s.tree = merge(s.tree, env)
-	s.resolve("", s.tree, from)
+	faults = append(faults, s.merge(env, ByEnvironment)...)
+	faults = append(faults, s.resolve("", s.tree, from)...)
 	return s, errors.Join(faults...)
 }
 
-// readTree reads one file. What is not there, and what is no table, is an empty one.
+// merge puts a tree over what there is. What lies below a value authentik's loader cannot put
+// there, and fails (authentik/lib/config.py, update).
+func (s *Settings) merge(over map[string]any, by string) []error {
+	var below []string
+	s.tree = merge(s.tree, over, "", &below)
+	var faults []error
+	for _, name := range below {
+		e := &SettingError{Setting: s.called(name), By: by, Fix: "take it away"}
+		value := name[:strings.LastIndexByte(name, '.')]
+		e.Why = fmt.Sprintf("is below %s, which is a value and no table", value)
+		if strings.HasSuffix(name, ".file") {
+			e.Fix += fmt.Sprintf(", and let %s be file:///PATH", Variable(value))
+		}
+		faults = append(faults, e)
+	}
+	return faults
+}
+
+// called is a setting as it was written: by its variable, where the environment has it.
+func (s *Settings) called(setting string) string {
+	if s.given[setting] == ByEnvironment {
+		return Variable(setting)
+	}
+	return setting
+}
+
+// readTree reads one file. What is not there is an empty one.
 func readTree(file string, read func(string) ([]byte, error)) (map[string]any, error) {
 	raw, err := read(file)
 	switch {
@@ -100,17 +144,29 @@ func readTree(file string, read func(string) ([]byte, error)) (map[string]any, e
 	case err != nil:
 		return nil, &FileError{Path: file, Err: err}
 	}
+	if !utf8.Valid(raw) {
+		return nil, &FileError{Path: file, Fatal: true, Why: "is no text in UTF-8"}
+	}
 	raw = bytes.TrimPrefix(raw, []byte("\ufeff")) // a byte order mark
-	if tree, ok := plainYAML(string(raw)); ok {
+	if tree, ok := plainYAML(string(raw)); ok && len(tree) > 0 {
 		return tree, nil
 	}
-	var content any
+	var content, another any
 	// Of two values of a name Python takes the later.
-	if err := yaml.UnmarshalWithOptions(raw, &content, yaml.AllowDuplicateMapKey()); err != nil {
+	documents := yaml.NewDecoder(bytes.NewReader(raw), yaml.AllowDuplicateMapKey())
+	if err := documents.Decode(&content); err != nil && !errors.Is(err, io.EOF) {
 		// The parser's own text shows the lines around, and they may hold a secret.
 		return nil, &FileError{Path: file, Line: faultyLine(err), Fatal: true}
 	}
-	tree, _ := byName(content).(map[string]any)
+	tree, isTable := byName(content).(map[string]any)
+	switch {
+	case content == nil:
+		return nil, &FileError{Path: file, Fatal: true, Why: "has nothing in it that is no comment"}
+	case !isTable:
+		return nil, &FileError{Path: file, Fatal: true, Why: "holds no table of settings, with a blank behind each colon"}
+	case documents.Decode(&another) == nil:
+		return nil, &FileError{Path: file, Fatal: true, Why: "holds a second document, behind ---"}
+	}
 	return tree, nil
 }
 
@@ -144,7 +200,12 @@ func settingsFiles(from Sources) []string {
 	for _, ending := range []string{".yml", ".env.yml", ".yaml", ".env.yaml"} {
 		files = append(files, path.Join(from.Root, name+ending))
 	}
-	return append(files, slices.Sorted(slices.Values(from.Glob("/etc/authentik/config.d/*.yml")))...)
+	for _, file := range slices.Sorted(slices.Values(from.Glob("/etc/authentik/config.d/*.yml"))) {
+		if !strings.HasPrefix(path.Base(file), ".") { // Python's glob passes over those
+			files = append(files, file)
+		}
+	}
+	return files
 }
 
 // faultyLine finds where a file stops being YAML, 0 where the parser does not say.
@@ -174,8 +235,8 @@ func byName(value any) any {
 	}
 }
 
-// merge puts over into under, table by table.
-func merge(under, over map[string]any) map[string]any {
+// merge puts over into under, table by table, and notes what lies below a value there.
+func merge(under, over map[string]any, at string, belowValue *[]string) map[string]any {
 	for _, key := range slices.Sorted(maps.Keys(over)) {
 		table, isTable := over[key].(map[string]any)
 		if !isTable {
@@ -183,10 +244,15 @@ func merge(under, over map[string]any) map[string]any {
 			continue
 		}
 		below, _ := under[key].(map[string]any)
+		if _, set := under[key]; set && below == nil {
+			for _, name := range leaves("", table) {
+				*belowValue = append(*belowValue, at+key+"."+name)
+			}
+		}
 		if below == nil {
 			below = map[string]any{}
 		}
-		under[key] = merge(below, table)
+		under[key] = merge(below, table, at+key+".", belowValue)
 	}
 	return under
 }
@@ -221,6 +287,14 @@ func fromEnvironment(env map[string]string) map[string]any {
 }
 
 func jsonOrText(text string) any {
+	switch strings.Trim(text, " \t\r\n") { // Python's json takes these for numbers
+	case "NaN":
+		return json.Number("nan")
+	case "Infinity":
+		return json.Number("inf")
+	case "-Infinity":
+		return json.Number("-inf")
+	}
 	dec := json.NewDecoder(strings.NewReader(text))
 	dec.UseNumber()
 	var value any

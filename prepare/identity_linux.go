@@ -61,6 +61,9 @@ func become(self Identity, spec string) (Identity, error) {
 func groupOf(path string) (int, error) {
 	var st syscall.Stat_t
 	err := syscall.Stat(path, &st)
+	if err == nil && st.Mode&syscall.S_IFMT != syscall.S_IFSOCK {
+		return 0, fs.ErrNotExist // Docker makes a directory, root's, of a source that is missing
+	}
 	return int(st.Gid), err
 }
 

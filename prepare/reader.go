@@ -148,7 +148,7 @@ func (r *Reader) Socket(path string, id Identity) (there string, err error) {
 	return look(r, Error{Op: "look at", Path: path, For: "a socket", As: id}, func() (string, error) { return socketFor(path, id) })
 }
 
-// WithGroupOf adds a file's group, such as docker.sock's, to id's. No file, or none that
+// WithGroupOf adds a socket's group, such as docker.sock's, to id's. No socket, or none that
 // answers, no group.
 func (r *Reader) WithGroupOf(id Identity, path string) Identity {
 	gid, err := look(r, Error{Op: "look at", Path: path, For: "its group"}, func() (int, error) { return groupOf(path) })
