@@ -39,12 +39,18 @@ func (p *plan) planTidying(o options, f facts) {
 	if p.FixOwnership == prepare.FixNever {
 		p.giveNothing()
 	}
+	p.spareEverybodys(f.layout.Root)
 	for _, s := range p.Services {
 		p.planSweep(s, f)
 	}
 	if p.drops {
 		for _, d := range f.config.DataDirs {
-			if !d.IfThere {
+			dir := d.Path
+			if d.IfThere {
+				dir = filepath.Dir(d.Path)
+			}
+			// Where a directory is not authentik's alone, those below it are, else they are in it.
+			if everybodys(dir, f.layout.Root) == d.IfThere {
 				p.Trees = append(p.Trees, prepare.Tree{Path: d.Path, For: "uploads"})
 			}
 		}
@@ -62,6 +68,32 @@ func (p *plan) giveNothing() {
 			p.Directories[i].Giving = prepare.GiveNever
 		}
 	}
+}
+
+// spareEverybodys leaves directories whose they are that a setting names and that hold more than
+// authentik's files: / as the place of uploads, which puts them into /media, or /run for metric files.
+func (p *plan) spareEverybodys(root string) {
+	for i, d := range p.Directories {
+		if everybodys(d.Path, root) {
+			p.Directories[i].Giving = prepare.GiveNever
+			p.Directories[i].IfThere = p.Directories[i].IfThere || !d.Required
+		}
+	}
+}
+
+// everybodys tells whether a directory is the system's, or holds authentik's own code: who gave
+// all of it to the children would give them /etc/passwd or what they run.
+func everybodys(dir, root string) bool {
+	dir = filepath.Clean(dir)
+	within, err := filepath.Rel(dir, root)
+	if err == nil && filepath.IsLocal(within) {
+		return true
+	}
+	// Filesystem Hierarchy Standard 3.0, sections 3 and 5, and /nix.
+	return slices.Contains([]string{
+		"/", "/bin", "/boot", "/dev", "/dev/shm", "/etc", "/home", "/lib", "/lib64", "/mnt", "/nix", "/nix/store", "/opt", "/proc", "/root", "/run",
+		"/run/secrets", "/sbin", "/srv", "/sys", "/tmp", "/usr", "/usr/local", "/usr/share", "/var", "/var/lib", "/var/run", "/var/tmp",
+	}, dir)
 }
 
 // planReading is for what the worker reads, and where blueprints have to be copied first.
@@ -98,7 +130,7 @@ func (p *plan) planSweep(s servicePlan, f facts) {
 	p.Leftovers = append(p.Leftovers, prepare.Stale{
 		Dir: own["TMPDIR"], Sockets: verb.Sockets, PIDFiles: verb.StalePIDFiles, Metrics: own[metricsDir],
 	})
-	if p.drops && own[metricsDir] != "" {
+	if p.drops && own[metricsDir] != "" && !everybodys(own[metricsDir], f.layout.Root) {
 		p.Trees = append(p.Trees, prepare.Tree{Path: own[metricsDir], For: "metric files"})
 	}
 }

@@ -1,0 +1,45 @@
+package main
+
+import (
+	"slices"
+	"testing"
+
+	"ak-init/authentik"
+	"ak-init/prepare"
+)
+
+// A setting may name a directory that holds more than uploads: in the image / puts them into the
+// /media of earlier releases. Nobody gives the system away for it.
+func TestWhatIsNotAuthentiksAloneStaysWhoseItIs(t *testing.T) {
+	for _, tt := range []struct {
+		dir, root string
+		want      []string
+	}{
+		{"/data", "/", []string{"/data"}},
+		{"/", "/", []string{"/media", "/reports"}},
+		{"/etc/", "/", []string{"/etc/media", "/etc/reports"}},
+		{"/var/lib/authentik", "/", []string{"/var/lib/authentik"}},
+		{"/var/lib", "/srv/authentik", []string{"/var/lib/media", "/var/lib/reports"}},
+		{"/srv", "/srv/authentik", []string{"/srv/media", "/srv/reports"}},
+		{"/srv/authentik", "/srv/authentik", []string{"/srv/authentik/media", "/srv/authentik/reports"}},
+		{"/srv/authentik/data", "/srv/authentik", []string{"/srv/authentik/data"}},
+	} {
+		var f facts
+		f.layout.Root = tt.root
+		f.config.DataDirs = []authentik.DataDir{
+			{Path: tt.dir}, {Path: tt.dir + "/media", IfThere: true}, {Path: tt.dir + "/reports", IfThere: true},
+		}
+		p := &plan{drops: true, Directories: []prepare.Dir{{Path: tt.dir, Giving: prepare.GiveWrong}}}
+		p.planTidying(options{command: "server", fixOwnership: string(prepare.FixAlways)}, f)
+		var trees []string
+		for _, tree := range p.Trees {
+			trees = append(trees, tree.Path)
+		}
+		if want := slices.Clone(tt.want); len(trees) != len(want) {
+			t.Errorf("%s in %s: %q, want %q", tt.dir, tt.root, trees, want)
+		}
+		if given := p.Directories[0].Giving != prepare.GiveNever; given != (len(tt.want) == 1) {
+			t.Errorf("%s in %s is given: %v", tt.dir, tt.root, given)
+		}
+	}
+}
