@@ -42,6 +42,7 @@ func (s Settings) Config() (*pgconn.Config, error) {
 	if err := s.checkRoots(config); err != nil {
 		return nil, err
 	}
+	byCommonName(config)
 	config.ConnectTimeout = s.timeout()
 	config.MaxProtocolMessageBodyLen = maxMessage
 	if config.RuntimeParams["application_name"] == "" {

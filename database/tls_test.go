@@ -141,6 +141,10 @@ func TestTLS(t *testing.T) {
 		{"another user's", as(a.someoneElse, 0o600), AuthRejected, `certificate authentication failed for user "certified"`, ""},
 		{"another CA's", as(a.stranger, 0o600), CertificateWanted, "", ""},
 		{"a key that all can read", as(a.client, 0o644), TLSFile, "its mode is 0644, and libpq takes no key that others can read", ""},
+		{"prefer, a key that all can read", func(c *Settings) {
+			as(a.client, 0o644)(c)
+			c.SSLMode, c.User, c.Name = "prefer", s.app().User, s.app().Name
+		}, welcome, "", ""},
 		{"a key that root's group can read", as(a.client, 0o640), byOwner(welcome, TLSFile), "", ""},
 		{"no key in the file", func(s *Settings) { as(a.client, 0o600)(s); s.SSLKey = file(t, "nonsense", 0o600) }, TLSFile, "AUTHENTIK_POSTGRESQL__SSLKEY is /", ""},
 		{"another certificate's key", func(s *Settings) { as(a.client, 0o600)(s); s.SSLKey = file(t, a.stranger.keyPEM(), 0o600) }, TLSFile, "private key does not match public key", ""},

@@ -33,7 +33,7 @@ func (s Settings) checkFiles(keywords map[string]string) error {
 			continue
 		}
 		err := s.checkFile(k, name)
-		if err != nil && err.Err != nil && !s.mustTLS() { // libpq goes on without it
+		if err != nil && !s.mustTLS() { // libpq goes on without it, or without TLS
 			keywords[k] = ""
 		} else if err != nil {
 			return err
