@@ -148,6 +148,9 @@ func (p *plan) originateDirectories(o options, f facts) {
 	by[p.env[metricsDir]], by[p.TempDir.Path] = metrics, p.TempDir.Origin
 	for i, d := range p.Directories {
 		p.Directories[i].Origin = by[d.Path]
+		if d.For == scratch {
+			p.Directories[i].Origin = p.byRelease()
+		}
 	}
 	p.originateTrees(o, f, by)
 	for _, name := range p.Unset {

@@ -160,10 +160,18 @@ func (p *plan) service(verb authentik.Verb, args []string, tmpdir string, config
 	if verb.PIDFile != "" {
 		s.StalePIDFile = path.Join(tmpdir, verb.PIDFile)
 	}
+	if verb.Scratch != "" {
+		p.Directories = append(p.Directories, prepare.Dir{
+			Path: path.Join(tmpdir, verb.Scratch), For: scratch, Mode: 0o755, IfThere: true, Otherwise: "remove it",
+		})
+	}
 	p.Signals.drop(verb.Messages)
 	s.Health = healthOf(verb, tmpdir, config)
 	return s, err
 }
+
+// scratch is what a directory is for that a service makes by itself, and keeps.
+const scratch = "files of gunicorn's workers"
 
 // healthOf is how a service answers.
 func healthOf(verb authentik.Verb, tmpdir string, config authentik.Config) healthPlan {

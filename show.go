@@ -136,6 +136,9 @@ func showTidying(row rows, p plan) {
 		for _, pattern := range slices.Concat(l.Sockets, l.PIDFiles) {
 			row("remove", path.Join(l.Dir, pattern), "if an earlier run left it; "+p.byRelease())
 		}
+		for _, pattern := range l.Keys {
+			row("remove", path.Join(l.Dir, pattern), "if it is not the children's; "+p.byRelease())
+		}
 		if l.Metrics != "" {
 			row("remove", path.Join(l.Metrics, "*.db"), "metric files of earlier runs, where no other instance is about; "+metricsDir)
 		}

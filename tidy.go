@@ -128,7 +128,7 @@ func (p *plan) planSweep(s servicePlan, f facts) {
 		own[v.Name] = v.Value
 	}
 	p.Leftovers = append(p.Leftovers, prepare.Stale{
-		Dir: own["TMPDIR"], Sockets: verb.Sockets, PIDFiles: verb.StalePIDFiles, Metrics: own[metricsDir],
+		Dir: own["TMPDIR"], Sockets: verb.Sockets, PIDFiles: verb.StalePIDFiles, Keys: verb.Keys, Metrics: own[metricsDir],
 	})
 	if p.drops && own[metricsDir] != "" && !everybodys(own[metricsDir], f.layout.Root) {
 		p.Trees = append(p.Trees, prepare.Tree{Path: own[metricsDir], For: "metric files"})

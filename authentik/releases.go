@@ -86,6 +86,10 @@ type Verb struct {
 	// Sockets and StalePIDFiles are patterns (path.Match) of names in TMPDIR that an earlier
 	// run may leave behind.
 	Sockets, StalePIDFiles []string
+	// Keys are such patterns of files that are written anew at each start, and can be by who
+	// owns them alone; Scratch is a directory in TMPDIR that is made once and kept.
+	Keys    []string
+	Scratch string
 	// Drain is the word by which helpers that must end first are known.
 	Drain string
 	// HealthSocket is a name in TMPDIR of a socket that answers what listen.http does. A
@@ -197,6 +201,11 @@ func Newest() Release {
 			// (internal/gounicorn/gounicorn.go, internal/web/web.go).
 			Sockets:       []string{"authentik-core.sock"},
 			StalePIDFiles: []string{"authentik-gunicorn.*.pid", "authentik-gunicorn.*.pid.2"},
+			// internal/web/metrics.go, internal/web/web.go: without them there are no metrics, and
+			// its calls of the API are refused. worker_tmp_dir of lifecycle/gunicorn.conf.py, which
+			// leaves gunicorn no worker where it cannot be written.
+			Keys:    []string{"authentik-core-metrics.key", "authentik-core-ipc.key"},
+			Scratch: "authentik_gunicorn_tmp",
 			// The Go process ends at once on TERM and cuts what it proxies; gunicorn must
 			// have finished before (internal/web/web.go, cmd/server/server.go).
 			Drain: "gunicorn",

@@ -51,6 +51,7 @@ func earlierReleases() []earlier {
 			)
 		}},
 		{"2025.6", 0, day(2025, 6, 3), func(r *Release) {
+			r.Server.Scratch = "authentik_worker_tmp"
 			// The server's, and fatal (lifecycle/ak). It migrates first (manage.py).
 			r.Server.Bootstrap = &Bootstrap{
 				Program: "python", Args: []string{"-m", "manage", "bootstrap_tasks"},

@@ -22,6 +22,8 @@ type Stale struct {
 	// Sockets and PIDFiles are patterns (path.Match) of names in Dir. A malformed one
 	// matches nothing.
 	Sockets, PIDFiles []string
+	// Keys are patterns of files that the children write anew, which they can if these are theirs.
+	Keys []string
 	// Metrics is a directory of Prometheus' multiprocess files, and no link. Empty: there
 	// is none.
 	Metrics string
@@ -90,7 +92,7 @@ func (s Stale) sweep(ctx context.Context, w sweeping) Swept {
 }
 
 func (s Stale) sweepFiles(ctx context.Context, w sweeping) {
-	if len(s.Sockets)+len(s.PIDFiles) == 0 {
+	if len(s.Sockets)+len(s.PIDFiles)+len(s.Keys) == 0 {
 		return
 	}
 	dir, err := openToSweep(s.Dir, ".")
@@ -100,11 +102,15 @@ func (s Stale) sweepFiles(ctx context.Context, w sweeping) {
 	}
 	defer func() { _ = dir.Close() }()
 	w.dir, w.path = dir, s.Dir
-	wanted := func(name string) bool { return matches(s.Sockets, name) || matches(s.PIDFiles, name) }
+	wanted := func(name string) bool { return matches(slices.Concat(s.Sockets, s.PIDFiles, s.Keys), name) }
 	w.each(ctx, wanted, func(name string, st *unix.Stat_t) {
 		switch {
 		case matches(s.Sockets, name):
 			w.socket(name, st)
+		case matches(s.Keys, name):
+			if w.alone && int(st.Uid) != w.id.UID {
+				w.remove(name, st)
+			}
 		default:
 			w.pidFile(name, st)
 		}

@@ -63,6 +63,25 @@ func listen(t *testing.T, network, path string) interface{ Close() error } {
 	return l
 }
 
+// A key of another owner could not be written anew. Whose it should be it is left, and so it is
+// where another instance may be about, whose key it is.
+func TestSweepRemovesKeysThatAreSomebodyElses(t *testing.T) {
+	needRoot(t)
+	dir := t.TempDir()
+	write(t, dir, "x", "a.key", "b.key", "other")
+	giveTo(t, filepath.Join(dir, "b.key"), child.UID, child.GID)
+	stale := Stale{Dir: dir, Keys: []string{"?.key"}}
+	if s := stale.Sweep(t.Context(), child, false); s.Count != 0 || len(s.Kept) > 0 {
+		t.Errorf("%+v", s)
+	}
+	if s := stale.Sweep(t.Context(), child, true); s.Count != 1 || len(s.Kept) > 0 {
+		t.Errorf("%+v", s)
+	}
+	if got := left(t, dir); !slices.Equal(got, []string{"b.key", "other"}) {
+		t.Errorf("left: %q", got)
+	}
+}
+
 func TestSweepRemovesSocketsThatNobodyListensOn(t *testing.T) {
 	dir := t.TempDir()
 	in := func(name string) string { return filepath.Join(dir, name) }
