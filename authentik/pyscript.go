@@ -32,11 +32,8 @@ func (c ConsoleScript) checkIndex(file string, p python, text string) *ScriptErr
 	groups := regexp.MustCompile(`(?:^|[^\w.])((?:importlib\.)?(?:metadata\.)?entry_points\(\s*\))(?:\[\s*['"]|\.get\()`)
 	names := map[string]bool{}
 	number := 0
-	for line := range strings.Lines(text) {
+	for line := range strings.Lines(withoutTexts(text)) {
 		number++
-		if strings.HasPrefix(strings.TrimSpace(line), "#") {
-			continue
-		}
 		taken := indexed(line, names)
 		for _, wrong := range []*regexp.Regexp{direct, groups} {
 			if m := wrong.FindStringSubmatch(line); m != nil {
@@ -57,6 +54,16 @@ func (c ConsoleScript) checkIndex(file string, p python, text string) *ScriptErr
 	return nil
 }
 
+// withoutTexts is a script without its comments and its texts of several lines, line for line. A
+// mark of either within a text of one line takes the rest of that with it, and so a fault may be
+// missed; none is made up.
+func withoutTexts(text string) string {
+	marks := regexp.MustCompile(`(?s)""".*?(?:"""|$)|'''.*?(?:'''|$)|#[^\n]*`)
+	return marks.ReplaceAllStringFunc(text, func(found string) string {
+		return strings.Repeat("\n", strings.Count(found, "\n"))
+	})
+}
+
 // indexed gives the name among names that a line takes an integer index of.
 func indexed(line string, names map[string]bool) string {
 	index := regexp.MustCompile(`(?:^|[^\w.])(\w+)\[\s*-?\d+\s*\]`)
@@ -73,7 +80,7 @@ func indexed(line string, names map[string]bool) string {
 func guarded(text string) bool {
 	for line := range strings.Lines(text) {
 		line = strings.TrimSpace(line)
-		if strings.Contains(line, "version_info") || strings.Contains(line, "suppress(") {
+		if strings.Contains(line, "version_info") || strings.Contains(line, "suppress(") || strings.Contains(line, "hasattr(") {
 			return true
 		}
 		caught, isExcept := strings.CutPrefix(line, "except")

@@ -68,6 +68,26 @@ from importlib.metadata import entry_points
 #   eps[0]
 sys.exit(entry_points(group="console_scripts")["webserver"].load()())
 `,
+		"a remark behind it": `import sys
+from importlib.metadata import entry_points
+eps = entry_points(group='console_scripts', name='webserver')
+ep = next(iter(eps))  # eps[0] is refused by Python 3.12 and later
+sys.exit(ep.load()())
+`,
+		"a text of several lines": `"""Not entry_points(group='x')[0],
+nor entry_points()['x']."""
+import sys
+from importlib.metadata import entry_points
+sys.exit(entry_points(group='console_scripts')['webserver'].load()())
+`,
+		"asks what there is": `import sys
+from importlib.metadata import entry_points
+if hasattr(entry_points(), 'select'):
+    eps = list(entry_points(group='console_scripts', name='webserver'))
+else:
+    eps = [e for e in entry_points()['console_scripts'] if e.name == 'webserver']
+sys.exit(eps[0].load()())
+`,
 		"a list of them, by number": `import sys
 from importlib.metadata import entry_points
 eps = list(entry_points(group='console_scripts', name='webserver'))
