@@ -29,7 +29,7 @@ func runChecks(ctx context.Context, o options) report {
 		r.Command = o.args[0]
 	}
 	o.command, o.args = r.Command, nil
-	v := lookPatiently(o, nil)
+	v := lookFor(o)
 	r.Findings = slices.Concat(findingsOf(v.err), v.plan.Findings)
 	if !v.facts.identityFailed && v.plan.TempDir.Path != "" { // else it is not known who would write where
 		r.Findings = slices.Concat(r.Findings, lookAt(v.plan), lookThrough(ctx, v.plan), askDatabase(ctx, o, v.facts, v.plan))
@@ -46,6 +46,23 @@ func runChecks(ctx context.Context, o options) report {
 		r.ExitCode = exitConfig // a shell would say these of ak-init itself
 	}
 	return r
+}
+
+// lookFor looks as a start does, which takes the next TMPDIR where one cannot be written after all.
+func lookFor(o options) prospects {
+	unusable := map[string]error{}
+	for {
+		v := lookPatiently(o, unusable)
+		at := v.plan.TempDir
+		if v.facts.identityFailed || at.Path == "" || at.explicit {
+			return v
+		}
+		out := v.plan.Directories[0].Look(v.plan.Identity)
+		if _, known := unusable[at.Path]; known || out.Fault == nil {
+			return v
+		}
+		unusable[at.Path] = out.Fault
+	}
 }
 
 // lookAt makes the checks that apply makes by doing, without doing anything.

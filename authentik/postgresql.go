@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // MigrationLock is the key of the advisory lock that is held while migrations run
@@ -125,15 +127,22 @@ func (s Settings) options(name string) (map[string]string, error) {
 	if !set || value == nil {
 		return options, nil
 	}
-	var table map[string]any
+	var decoded any
 	raw, err := base64.StdEncoding.DecodeString(inAlphabet(s.Text(name)))
 	if err == nil {
 		dec := json.NewDecoder(strings.NewReader(string(raw)))
 		dec.UseNumber()
-		err = dec.Decode(&table)
+		err = dec.Decode(&decoded)
+		if _, behind := dec.Token(); err == nil && behind != io.EOF {
+			err = errors.New("more behind it")
+		}
 	}
-	if err != nil { // whose text may quote a secret
+	if err != nil || !utf8.Valid(raw) { // whose text may quote a secret
 		return options, fmt.Errorf("%s is no JSON object in base64 and is ignored by authentik", name)
+	}
+	table, is := decoded.(map[string]any)
+	if !is {
+		return options, fmt.Errorf("%s is JSON in base64 and no object: authentik fails over it", name)
 	}
 	for key, value := range table {
 		if value != nil { // psycopg leaves such out (psycopg/conninfo.py, make_conninfo)

@@ -73,11 +73,17 @@ func TestPostgreSQLAndItsReplicas(t *testing.T) {
 
 func TestConnOptionsThatAuthentikIgnores(t *testing.T) {
 	for name, given := range map[string]string{
-		"no base64": "canary!", "no JSON": inBase64("canary"), "no object": inBase64(`["canary"]`), "nothing": "", "a table": `{"canary": 1}`,
+		"no base64": "canary!", "no JSON": inBase64("canary"), "more than that": inBase64(`{"canary": 1}}`), "nothing": "", "a table": `{"canary": 1}`,
 	} {
 		p, _, faults := postgresqlOf(t, map[string]string{"AUTHENTIK_POSTGRESQL__CONN_OPTIONS": given}, nil)
 		if len(p.Options) != 0 || !strings.Contains(faults, "postgresql.conn_options is no JSON object in base64") || strings.Contains(faults, "canary") {
 			t.Errorf("%s: options %v, fault %q", name, p.Options, faults)
+		}
+	}
+	for _, given := range []string{`["canary"]`, `"canary"`, "null"} {
+		p, _, faults := postgresqlOf(t, map[string]string{"AUTHENTIK_POSTGRESQL__CONN_OPTIONS": inBase64(given)}, nil)
+		if len(p.Options) != 0 || !strings.Contains(faults, "no object: authentik fails over it") || strings.Contains(faults, "canary") {
+			t.Errorf("%s: options %v, fault %q", given, p.Options, faults)
 		}
 	}
 	// Python's decoder passes over what is not of its alphabet.
