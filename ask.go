@@ -26,9 +26,6 @@ func askDatabase(ctx context.Context, o options, f facts, p plan) []*finding {
 	if p.Database.Left != "" {
 		return []*finding{okay("waiting for it is left to authentik: %s", p.Database.Left).of("database")}
 	}
-	if f.hungForDatabase() != nil {
-		return []*finding{warn("look at what is mounted there", "not asked: who does would hang").of("database")}
-	}
 	words := []string{"check", "--minimum", strconv.Itoa(f.release.MinimumPostgreSQL)}
 	if f.layout.Version != "" {
 		words = append(words, "--version", f.layout.Version)

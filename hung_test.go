@@ -103,3 +103,26 @@ func TestHungSecretIsAWarning(t *testing.T) {
 	r.stop()
 	s.nothingLeft()
 }
+
+// Who is to ask PostgreSQL would read the same files, and hang where nothing ends it. So nobody
+// asks, and check and start keep to their bounds.
+func TestWhatHangsIsNotReadOnceMore(t *testing.T) {
+	t.Parallel()
+	for _, setting := range []string{"PASSWORD=file://{dir}/password", "HOST={dir}", "SSLROOTCERT={dir}/ca"} {
+		t.Run(setting, func(t *testing.T) {
+			t.Parallel()
+			s := newScene(t)
+			s.addProgram(akInitDatabase)
+			s.env = append(s.env, "AUTHENTIK_POSTGRESQL__"+strings.ReplaceAll(setting, "{dir}", hungDir(s)), "AK_INIT_WAIT_DATABASE=30s")
+			const says = "a file that its settings name does not answer"
+			check := s.start("check", "server")
+			if code := check.exitCode(); code != exitHealthy || !strings.Contains(check.logs.String(), "left to authentik: "+says) {
+				t.Errorf("check ends with %d", code)
+			}
+			r := s.start("server")
+			s.awaitHealth(exitHealthy)
+			r.stop()
+			s.nothingLeft()
+		})
+	}
+}

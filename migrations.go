@@ -82,6 +82,8 @@ func (p *plan) planDatabase(o options, f facts, verb authentik.Verb, own []varia
 		p.Database.Left = o.origin("wait-database") + " is 0"
 	case f.databaseProgram == "":
 		p.Database.Left = "no " + databaseName + " stands beside ak-init"
+	case f.hungForDatabase() != nil: // it could keep to no bound, and not even be killed
+		p.Database.Left = "a file that its settings name does not answer"
 	default:
 		p.Database = databasePlan{Program: f.databaseProgram, Wait: o.waitDatabase.String()}
 		p.Steps = append(p.Steps, p.asking(o, f, authentik.WaitName, own, waitWords(o, f)))
