@@ -79,6 +79,15 @@ func judgeSettings(c circumstances) []*finding {
 		}
 		all = append(all, warn(fmt.Sprintf("let %s read it: authentik goes on without", c.facts.identity), "settings: %s", err))
 	}
+	for _, table := range c.facts.settings.Flattened() {
+		by := c.facts.settings.GivenBy(table)
+		name := table
+		if by == authentik.ByEnvironment {
+			name = authentik.Variable(table)
+		}
+		all = append(all, warn("take it away, or set what is meant below it, as "+authentik.Variable(table)+"__...",
+			"%s in %s is a value, and %s a table: authentik fails where it asks for what is below", name, by, table))
+	}
 	if err := c.facts.databaseFilesHung; err != nil {
 		all = append(all, warn("look at what is mounted there: authentik hangs, too", "settings of PostgreSQL: %s", err))
 	}

@@ -2,6 +2,8 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"time"
@@ -87,13 +89,29 @@ func judgeListen(c circumstances) []*finding {
 // judgeShared is for addresses that each alone can be had, and that two want.
 func (c circumstances) judgeShared(all []*finding) {
 	for i, l := range c.facts.listeners {
-		same := slices.IndexFunc(c.facts.listeners[:i], func(o listener) bool { return o.address == l.address })
+		same := slices.IndexFunc(c.facts.listeners[:i], func(o listener) bool { return overlap(o.address, l.address) })
 		if same >= 0 && all[i].State == fine && !strings.HasSuffix(l.address, ":0") { // that is any
 			other := c.facts.listeners[same]
 			all[i] = warn("set "+authentik.Variable(l.setting)+" to another port",
 				"%s's %s and %s's %s are both %s: one of them will not be had", other.service, other.setting, l.service, l.setting, l.address)
+			if other.address != l.address {
+				all[i].Found = fmt.Sprintf("%s's %s is %s, which %s's %s %s takes: one of them will not be had",
+					l.service, l.setting, l.address, other.service, other.setting, other.address)
+			}
 		}
 	}
+}
+
+// overlap tells whether two addresses cannot both be bound: one port, of one address or of all
+// (man 7 ip, INADDR_ANY; a wildcard of IPv6's takes IPv4's as well, as Go listens).
+func overlap(a, b string) bool {
+	hostA, portA, errA := net.SplitHostPort(a)
+	hostB, portB, errB := net.SplitHostPort(b)
+	if errA != nil || errB != nil {
+		return a == b
+	}
+	all := func(host string) bool { return host == "" || host == "0.0.0.0" || host == "::" }
+	return portA == portB && (hostA == hostB || all(hostA) || all(hostB))
 }
 
 func (c circumstances) judgeListener(l listener) *finding {

@@ -270,3 +270,24 @@ func TestExitCodeOfSeveralFaults(t *testing.T) {
 		t.Errorf("a warning with --strict gives %d", got)
 	}
 }
+
+func TestAddressesThatCannotBothBeBound(t *testing.T) {
+	for _, tt := range []struct {
+		a, b string
+		want bool
+	}{
+		{"0.0.0.0:9000", "0.0.0.0:9000", true},
+		{"0.0.0.0:9000", "127.0.0.1:9000", true},
+		{"127.0.0.1:9000", ":9000", true},
+		{"[::]:9000", "127.0.0.1:9000", true},
+		{"[::1]:9000", "127.0.0.1:9000", false},
+		{"127.0.0.1:9000", "127.0.0.2:9000", false},
+		{"0.0.0.0:9000", "0.0.0.0:9443", false},
+		{"nonsense", "nonsense", true},
+		{"nonsense", ":9000", false},
+	} {
+		if got := overlap(tt.a, tt.b); got != tt.want {
+			t.Errorf("%s and %s: %v", tt.a, tt.b, got)
+		}
+	}
+}

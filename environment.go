@@ -167,12 +167,16 @@ func metricsDirectory(dir string) prepare.Dir {
 	}
 }
 
-// dataDirectories are where services write what users upload.
-func dataDirectories(config authentik.Config) []prepare.Dir {
+// dataDirectories are where services write what users upload. A volume for one kind of them alone is
+// all that authentik needs for that (authentik/admin/files/backends/file.py, manageable, 2026.2).
+func dataDirectories(config authentik.Config, mounts map[string]bool) []prepare.Dir {
 	var dirs []prepare.Dir
 	for _, d := range config.DataDirs {
 		otherwise := fmt.Sprintf("set %s to another one, or %s to s3", d.Setting, d.Backend)
-		dirs = append(dirs, prepare.Dir{Path: d.Path, For: "uploads", Mode: 0o770, IfThere: d.IfThere, Otherwise: otherwise})
+		below := slices.ContainsFunc(config.DataDirs, func(b authentik.DataDir) bool {
+			return b.IfThere && filepath.Dir(b.Path) == filepath.Clean(d.Path) && mounts[b.Path]
+		})
+		dirs = append(dirs, prepare.Dir{Path: d.Path, For: "uploads", Mode: 0o770, IfThere: d.IfThere || below, Otherwise: otherwise})
 	}
 	return dirs
 }

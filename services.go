@@ -24,7 +24,7 @@ func (p *plan) planVerb(o options, f facts) error {
 		p.Directories = append(p.Directories, metricsDirectory(dir))
 	}
 	if !verb.Interactive {
-		p.Directories = append(p.Directories, dataDirectories(f.config)...)
+		p.Directories = append(p.Directories, dataDirectories(f.config, f.mounts)...)
 		p.runIn(f.self.UID, verb.Name)
 	}
 	own := p.skipMigrations(o, f, verb)
@@ -47,7 +47,7 @@ func (p *plan) planAll(o options, f facts) error {
 	if len(o.args) > 0 {
 		return refuse(exitUsage, fmt.Errorf("all takes no arguments, and got %q", strings.Join(o.args, " ")))
 	}
-	p.Directories = append(p.Directories, dataDirectories(f.config)...)
+	p.Directories = append(p.Directories, dataDirectories(f.config, f.mounts)...)
 	p.runIn(f.self.UID, o.command)
 	beside := f.config.Beside()
 	faults := []error{p.planTools(f, f.release.Server)}

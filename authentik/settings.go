@@ -257,6 +257,27 @@ func merge(under, over map[string]any, at string, belowValue *[]string) map[stri
 	return under
 }
 
+// Flattened are tables of the release's own file that have become values, by their dotted names:
+// authentik asks for settings below them, and fails where it does (authentik/lib/utils/dict.py,
+// get_path_from_dict).
+func (s Settings) Flattened() (names []string) {
+	for _, name := range s.named {
+		for at := strings.IndexByte(name, '.'); at >= 0; {
+			table := name[:at]
+			value, set := s.lookup(table)
+			if _, is := value.(map[string]any); set && !is && !slices.Contains(names, table) {
+				names = append(names, table)
+			}
+			next := strings.IndexByte(name[at+1:], '.')
+			if next < 0 {
+				break
+			}
+			at += 1 + next
+		}
+	}
+	return names
+}
+
 // LoadOrder compares two variables as they must stand in the environment of authentik's processes:
 // by name, but X__FILE before X. Its loader fails over a level below a value that it has set
 // already, and takes them as they stand (authentik/lib/utils/dict.py, set_path_in_dict, 2026.2).
