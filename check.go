@@ -110,7 +110,12 @@ func lookThrough(ctx context.Context, p plan) []*finding {
 		}
 	}
 	if b := p.Blueprints; b != nil {
-		r.findings = append(r.findings, okay("built-in ones are copied from %s into %s", b.From, b.Into).of("blueprints"))
+		into := prepare.Dir{Path: b.Into, For: b.For, Otherwise: b.Otherwise, Giving: prepare.GiveNever}.Look(p.Identity)
+		if into.Fault != nil {
+			r.findings = append(r.findings, found("blueprints", warning, exitCannotWrite, into.Fault))
+		} else {
+			r.findings = append(r.findings, okay("built-in ones are copied from %s into %s", b.From, b.Into).of("blueprints"))
+		}
 	}
 	return r.findings
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 
 	"ak-init/authentik"
@@ -57,7 +58,7 @@ func installationChecks() []check {
 		{
 			// Pains 2, 11, 18.
 			id: "tmpdir", looks: "which directory is TMPDIR, and whether it has room",
-			goesWrong: "error 73 where none can be; warning where it is nearly full, or another one than was named", judge: judgeTempDir,
+			goesWrong: "error 73 where none can be; warning where it is nearly full, forbids programs that a checkout builds there, or is another one than was named", judge: judgeTempDir,
 		},
 	}
 }
@@ -253,6 +254,11 @@ func judgeTempDir(c circumstances) []*finding {
 		all = append(all, found("", warning, exitCannotWrite, w))
 	}
 	free := fmt.Sprintf("%s (%s): %s free of %s", p.TempDir.Path, p.TempDir.Origin, size(s.Free), size(s.Total))
+	compiles := slices.ContainsFunc(p.Services, func(s servicePlan) bool { return len(s.Argv) > 0 && s.Argv[0] == "go" })
+	if s.NoExec && compiles { // it runs what it has built from there (go help environment, GOTMPDIR)
+		all = append(all, warn("set TMPDIR to another directory, or GOTMPDIR to one where programs may be executed",
+			"%s: nothing can be executed there, and \"go run\" builds the server there", p.TempDir.Path))
+	}
 	switch {
 	case s.Total == 0: // it is still to be made, or does not count
 		all = append(all, okay("%s (%s)", p.TempDir.Path, p.TempDir.Origin))

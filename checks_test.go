@@ -185,6 +185,15 @@ func TestJudges(t *testing.T) {
 		{"Docker's usual /dev/shm", judgeTempDir, room(64<<20, 64<<20), []string{"ok: /dev/shm (default): 64 MiB free of 64 MiB; metric files grow there with every process"}},
 		{"nearly full", judgeTempDir, room(512<<20, 100<<20), []string{"warning: /dev/shm (default): 100 MiB free of 512 MiB; metric files grow there, and processes that find it full end by SIGBUS"}},
 		{"nearly full, and small", judgeTempDir, room(64<<20, 15<<20), []string{"warning: /dev/shm (default): 15 MiB free of 64 MiB"}},
+		{"no programs, and a checkout", judgeTempDir, func(c *circumstances) {
+			room(1<<30, 1<<29)(c)
+			c.facts.room.NoExec = true
+			c.plan.Services = []servicePlan{{process: process{Argv: []string{"go", "run", "./cmd/server/"}}}}
+		}, []string{"warning: /dev/shm: nothing can be executed there", "ok: /dev/shm (default): 512 MiB free of 1024 MiB"}},
+		{"no programs, and none needed", judgeTempDir, func(c *circumstances) {
+			room(1<<30, 1<<29)(c)
+			c.facts.room.NoExec = true
+		}, []string{"ok: /dev/shm (default): 512 MiB free of 1024 MiB"}},
 		{"still to be made", judgeTempDir, room(0, 0), []string{"ok: /dev/shm (default)"}},
 
 		{"PUID for who is not root", judgeIdentity, func(c *circumstances) { c.options.env["PUID"] = "5"; c.facts.self.UID = 1000 }, []string{"ok: the children run as", "warning: PUID=5 is ignored"}},

@@ -194,7 +194,7 @@ func isUnused(dir *os.File) bool {
 // givable tells that an error goes away when root makes id the owner, unless the way there is
 // closed to id.
 func givable(err error, id Identity) bool {
-	return errors.Is(err, fs.ErrPermission) && os.Geteuid() == 0 && id.UID != 0
+	return errors.Is(err, fs.ErrPermission) && os.Geteuid() == 0 && id.UID != 0 && capable(unix.CAP_CHOWN)
 }
 
 // MakeShared makes a directory for everybody, as /tmp is, where it is missing.

@@ -34,13 +34,16 @@ func HasIPv6() bool {
 
 // BindsLow tells whether this process may bind the ports below (capabilities(7),
 // CAP_NET_BIND_SERVICE, of the effective ones: man 2 capget).
-func BindsLow() bool {
+func BindsLow() bool { return capable(unix.CAP_NET_BIND_SERVICE) }
+
+// capable tells whether a capability is among this process's effective ones.
+func capable(capability int) bool {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
 	if err := unix.Capget(&header, &data[0]); err != nil {
-		return true // binding will tell
+		return true // trying will tell
 	}
-	return data[0].Effective&(1<<unix.CAP_NET_BIND_SERVICE) != 0
+	return data[capability/32].Effective&(1<<(capability%32)) != 0
 }
 
 // isMount tells whether a mount begins at exactly this path (man 2 statx,

@@ -20,8 +20,8 @@ type Space struct {
 	// A FUSE file system is fuse, whatever serves it; ext2 and ext3 are ext4.
 	FSType   string `json:"fs_type"`
 	ReadOnly bool   `json:"read_only,omitempty"`
-	// NoExec tells that nothing can be executed there. authentik executes nothing from
-	// TMPDIR, and Docker mounts /dev/shm, its default, noexec.
+	// NoExec tells that nothing can be executed there, as in /dev/shm by Docker's mount. Of
+	// authentik only "go run" in a checkout executes something from TMPDIR.
 	NoExec bool `json:"noexec,omitempty"`
 }
 
