@@ -26,10 +26,7 @@ func askDatabase(ctx context.Context, o options, f facts, p plan) []*finding {
 	if p.Database.Left != "" {
 		return []*finding{okay("waiting for it is left to authentik: %s", p.Database.Left).of("database")}
 	}
-	words := []string{"check", "--minimum", strconv.Itoa(f.release.MinimumPostgreSQL)}
-	if f.layout.Version != "" {
-		words = append(words, "--version", f.layout.Version)
-	}
+	words := asVersion(f, "check", "--minimum", strconv.Itoa(f.release.MinimumPostgreSQL))
 	return ask(ctx, p.command(p.asking(o, f, "check-database", nil, words)), askBound)
 }
 

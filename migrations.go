@@ -88,7 +88,7 @@ func (p *plan) planDatabase(o options, f facts, verb authentik.Verb, own []varia
 		p.Database = databasePlan{Program: f.databaseProgram, Wait: o.waitDatabase.String()}
 		p.Steps = append(p.Steps, p.asking(o, f, authentik.WaitName, own, waitWords(o, f)))
 		if o.migrate != migrateNever || verb.Migrates {
-			watch := p.asking(o, f, watchName, own, []string{"watch"})
+			watch := p.asking(o, f, watchName, own, asVersion(f, "watch"))
 			watch.Aside = true
 			p.Steps = append(p.Steps, watch)
 		}
@@ -117,7 +117,11 @@ func (p *plan) needs(waits bool, o options, verb authentik.Verb) bool {
 }
 
 func waitWords(o options, f facts) []string {
-	words := []string{"wait", "--for", o.waitDatabase.String(), "--minimum", strconv.Itoa(f.release.MinimumPostgreSQL)}
+	return asVersion(f, "wait", "--for", o.waitDatabase.String(), "--minimum", strconv.Itoa(f.release.MinimumPostgreSQL))
+}
+
+// asVersion adds which authentik is going to connect.
+func asVersion(f facts, words ...string) []string {
 	if f.layout.Version != "" {
 		words = append(words, "--version", f.layout.Version)
 	}

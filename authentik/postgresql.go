@@ -119,6 +119,22 @@ func (p *PostgreSQL) settle() {
 	delete(p.Options, "dbname")
 }
 
+// By gives the settings as that version connects. Up to 2025.6 it knows no options, and up to 2025.10
+// Django alone takes them, for which they may be settings, too (lifecycle/wait_for_db.py,
+// authentik/lib/config.py, django_db_config). Where the version is not known it is the newest.
+func (p PostgreSQL) By(version string) PostgreSQL {
+	at, known := numbers(version)
+	switch {
+	case !known:
+	case slices.Compare(at[:2], []int{2025, 8}) < 0:
+		p.Options = nil
+	case slices.Compare(at[:2], []int{2025, 12}) < 0:
+		p.Options = maps.Clone(p.Options)
+		p.settle()
+	}
+	return p
+}
+
 // options reads a setting that is JSON in base64. What is neither is ignored, as authentik
 // does (get_dict_from_b64_json).
 func (s Settings) options(name string) (map[string]string, error) {

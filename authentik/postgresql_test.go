@@ -93,6 +93,21 @@ func TestConnOptionsThatAuthentikIgnores(t *testing.T) {
 	}
 }
 
+func TestConnOptionsByVersion(t *testing.T) {
+	p := PostgreSQL{SSLMode: "disable", Options: map[string]string{"sslmode": "require", "host": "other", "application_name": "x"}}
+	settled := PostgreSQL{SSLMode: "require", Options: map[string]string{"application_name": "x"}}
+	for version, want := range map[string]PostgreSQL{
+		"2025.6.4": {SSLMode: "disable"}, "2025.8.0": settled, "2025.10.4": settled, "2025.12.0-rc1": p, "2026.2.2": p, "": p,
+	} {
+		if diff := cmp.Diff(want, p.By(version)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", version, diff)
+		}
+	}
+	if p.Options["sslmode"] != "require" {
+		t.Error("it has changed what it was given")
+	}
+}
+
 func TestUpgradeFault(t *testing.T) {
 	for _, tt := range []struct{ from, to, says string }{
 		{"2026.2.2", "2026.2.2", ""},

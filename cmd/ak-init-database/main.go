@@ -86,7 +86,7 @@ func flagSet(o *options) *pflag.FlagSet {
 	fs.DurationVar(&o.patience, "for", 5*time.Minute, "wait: how long")
 	fs.DurationVar(&o.every, "every", 30*time.Second, "watch: how often to look")
 	fs.IntVar(&o.minimum, "minimum", 0, "wait, check: the oldest major version `N` that will do; 0: any")
-	fs.StringVar(&o.version, "version", "", "wait, check: authentik's `VERSION`, to compare with the one that migrated last")
+	fs.StringVar(&o.version, "version", "", "authentik's `VERSION`, which decides how it connects and is compared with the one that migrated last")
 	fs.StringVar(&o.logFormat, "log-format", "auto", "`auto|json|console`")
 	fs.StringVar(&o.logLevel, "log-level", "info", "`debug|info|warning|error`")
 	return fs

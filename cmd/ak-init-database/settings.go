@@ -40,7 +40,7 @@ func configured(o options) servers {
 	})
 	s := servers{faults: lines(err)}
 	primary, err := settings.PostgreSQL()
-	s.primary, s.schema, s.faults = asked(primary), primary.Schema, append(s.faults, lines(err)...)
+	s.primary, s.schema, s.faults = asked(primary.By(o.version)), primary.Schema, append(s.faults, lines(err)...)
 	s.faults = append(s.faults, s.primary.Doubts()...)
 	replicas, err := settings.Replicas()
 	for _, r := range replicas {
