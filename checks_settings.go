@@ -18,7 +18,7 @@ func settingsChecks() []check {
 	return []check{
 		{
 			id: "settings", looks: "authentik's files of settings, read as the children will",
-			goesWrong: "error 78 for one that is no YAML, or no table, and for a setting below a value: authentik does not start; warning for one that cannot be read", judge: judgeSettings,
+			goesWrong: "error 78 for one that is no YAML, or no table, for a setting below a value, and for an empty port or sslmode of PostgreSQL: authentik does not start; warning for one that cannot be read", judge: judgeSettings,
 		},
 		{
 			// Section 3.
@@ -87,6 +87,12 @@ func judgeSettings(c circumstances) []*finding {
 		}
 		all = append(all, warn("take it away, or set what is meant below it, as "+authentik.Variable(table)+"__...",
 			"%s in %s is a value, and %s a table: authentik fails where it asks for what is below", name, by, table))
+	}
+	for _, name := range []string{"postgresql.port", "postgresql.sslmode"} {
+		if c.facts.settings.IsEmpty(name) { // as by ${X:-} in a compose file
+			all = append(all, bad(exitConfig, "take it away, or give it a value",
+				"%s in %s is empty: libpq refuses that, and authentik does not start", authentik.Variable(name), cmp.Or(c.facts.settings.GivenBy(name), "default.yml")))
+		}
 	}
 	if err := c.facts.databaseFilesHung; err != nil {
 		all = append(all, warn("look at what is mounted there: authentik hangs, too", "settings of PostgreSQL: %s", err))

@@ -117,6 +117,9 @@ func overlap(a, b string) bool {
 func (c circumstances) judgeListener(l listener) *finding {
 	where := l.service + "'s " + l.setting + " " + l.address
 	variable := authentik.Variable(l.setting)
+	if raw := c.options.env[variable]; l.service == "server" && (strings.HasPrefix(raw, `"`) || strings.HasPrefix(raw, `["`)) {
+		return warn("write "+variable+" as it is, without quotes", "%s: quotes are part of the address for the server, which cannot listen then", where)
+	}
 	switch {
 	case l.err != nil:
 		remedy, why := whyNotBound(l.err, variable, c.facts.running)

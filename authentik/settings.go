@@ -355,6 +355,12 @@ func (s Settings) IsText(name string) bool {
 	return is
 }
 
+// IsEmpty tells whether a setting is set to a text without a letter.
+func (s Settings) IsEmpty(name string) bool {
+	value, _ := s.lookup(name)
+	return value == ""
+}
+
 // joined gives a setting that may be a list in a file as it is in the environment: with commas
 // between (listen.http, from 2026.5 on; internal/config/struct.go).
 func (s Settings) joined(name string) string {
