@@ -99,7 +99,7 @@ func TestHungSecretIsAWarning(t *testing.T) {
 	s.env = append(s.env, "AUTHENTIK_EMAIL__PASSWORD=file://"+dir+"/key", "AUTHENTIK_POSTGRESQL__PASSWORD=file://"+dir+"/password")
 	r := s.start("server")
 	r.awaitText(s, "cannot read "+dir+"/key: it does not answer within 5s")
-	s.awaitHealth(exitHealthy)
+	s.awaitHealth(exitHealthy, "--started") // live it is before, too
 	r.stop()
 	s.nothingLeft()
 }
@@ -120,7 +120,7 @@ func TestWhatHangsIsNotReadOnceMore(t *testing.T) {
 				t.Errorf("check ends with %d", code)
 			}
 			r := s.start("server")
-			s.awaitHealth(exitHealthy)
+			s.awaitHealth(exitHealthy, "--started") // live it is before, too
 			r.stop()
 			s.nothingLeft()
 		})

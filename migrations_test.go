@@ -45,7 +45,7 @@ func (p *plan) inShort() []string {
 func TestWhatComesBeforeAService(t *testing.T) {
 	const (
 		wait    = "wait-for-database: ak-init-database wait --for"
-		watch   = "watch-migrations: ak-init-database watch --root aside"
+		watch   = "watch-migrations: ak-init-database watch --version aside"
 		theirs  = "wait-for-database: python -m lifecycle.wait_for_db"
 		migrate = "migrate: python -m lifecycle.migrate whole"
 		skipped = " skip=true"

@@ -40,7 +40,7 @@ func TestTempDirFullOfLeftovers(t *testing.T) {
 		}
 	}
 	r := s.start("server", "--tmpdir", s.tmpdir)
-	s.awaitHealth(exitHealthy)
+	s.awaitHealth(exitHealthy, "--started") // live it is before, too
 	if files, _ := filepath.Glob(metrics + "/counter_1?????.db"); len(files) > 0 {
 		t.Errorf("left %v", files)
 	}
@@ -66,7 +66,7 @@ func TestTempDirWithoutInodesButLeftovers(t *testing.T) {
 				left = int(st.Ffree)
 			}
 			r := s.start("server", "--tmpdir", s.tmpdir)
-			s.awaitHealth(exitHealthy)
+			s.awaitHealth(exitHealthy, "--started") // live it is before, too
 			if files, _ := filepath.Glob(metrics + "/counter_1?????.db"); len(files) > 0 {
 				t.Errorf("left %v", files)
 			}
