@@ -74,7 +74,7 @@ func (p *plan) giveNothing() {
 // authentik's files: / as the place of uploads, which puts them into /media, or /run for metric files.
 func (p *plan) spareEverybodys(root string) {
 	for i, d := range p.Directories {
-		if everybodys(d.Path, root) {
+		if d.Giving == prepare.GiveWrong && everybodys(d.Path, root) { // an unused one is nobody's
 			p.Directories[i].Giving = prepare.GiveNever
 			p.Directories[i].IfThere = p.Directories[i].IfThere || !d.Required
 		}
