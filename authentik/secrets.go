@@ -91,6 +91,9 @@ type uri struct{ scheme, netloc, path, query string }
 // decodes nothing: the file of file:///a%20b is a%20b, and a host before it is passed over.
 // ok is false for what has no scheme.
 func parseURI(value string) (u uri, ok bool) {
+	if !strings.Contains(value, ":") { // most values
+		return u, false
+	}
 	value = stripped(value)
 	scheme, rest, found := strings.Cut(value, ":")
 	if !found || !isScheme(scheme) {
@@ -118,6 +121,9 @@ func stripped(value string) string {
 // refusedURI tells whether urlsplit raises ValueError: one bracket without the other where a
 // host would stand, behind a scheme or none.
 func refusedURI(value string) bool {
+	if !strings.ContainsAny(value, "[]") { // most values
+		return false
+	}
 	rest := stripped(value)
 	if scheme, after, found := strings.Cut(rest, ":"); found && isScheme(scheme) {
 		rest = after
