@@ -29,7 +29,7 @@ func runChecks(ctx context.Context, o options) report {
 		r.Command = o.args[0]
 	}
 	o.command, o.args = r.Command, nil
-	v := lookFor(o)
+	v := lookAndTry(o)
 	r.Findings = slices.Concat(findingsOf(v.err), v.plan.Findings)
 	if !v.facts.identityFailed && v.plan.TempDir.Path != "" { // else it is not known who would write where
 		r.Findings = slices.Concat(r.Findings, lookAt(v.plan), lookThrough(ctx, v.plan), askDatabase(ctx, o, v.facts, v.plan))
@@ -48,8 +48,8 @@ func runChecks(ctx context.Context, o options) report {
 	return r
 }
 
-// lookFor looks as a start does, which takes the next TMPDIR where one cannot be written after all.
-func lookFor(o options) prospects {
+// lookAndTry looks as a start does, which takes the next TMPDIR where one cannot be written after all.
+func lookAndTry(o options) prospects {
 	unusable := map[string]error{}
 	for {
 		v := lookPatiently(o, unusable)

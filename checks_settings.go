@@ -80,18 +80,14 @@ func judgeSettings(c circumstances) []*finding {
 		all = append(all, warn(fmt.Sprintf("let %s read it: authentik goes on without", c.facts.identity), "settings: %s", err))
 	}
 	for _, table := range c.facts.settings.Flattened() {
-		by := c.facts.settings.GivenBy(table)
-		name := table
-		if by == authentik.ByEnvironment {
-			name = authentik.Variable(table)
-		}
 		all = append(all, warn("take it away, or set what is meant below it, as "+authentik.Variable(table)+"__...",
-			"%s in %s is a value, and %s a table: authentik fails where it asks for what is below", name, by, table))
+			"%s in %s is a value, and %s a table: authentik fails where it asks for what is below",
+			c.facts.settings.Called(table), c.facts.settings.GivenBy(table), table))
 	}
 	for _, name := range []string{"postgresql.port", "postgresql.sslmode"} {
 		if c.facts.settings.IsEmpty(name) { // as by ${X:-} in a compose file
 			all = append(all, bad(exitConfig, "take it away, or give it a value",
-				"%s in %s is empty: libpq refuses that, and authentik does not start", authentik.Variable(name), cmp.Or(c.facts.settings.GivenBy(name), "default.yml")))
+				"%s in %s is empty: libpq refuses that, and authentik does not start", c.facts.settings.Called(name), cmp.Or(c.facts.settings.GivenBy(name), "default.yml")))
 		}
 	}
 	if err := c.facts.databaseFilesHung; err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"path"
 	"slices"
 	"testing"
 
@@ -27,7 +28,7 @@ func TestWhatIsNotAuthentiksAloneStaysWhoseItIs(t *testing.T) {
 		var f facts
 		f.layout.Root = tt.root
 		f.config.DataDirs = []authentik.DataDir{
-			{Path: tt.dir}, {Path: tt.dir + "/media", IfThere: true}, {Path: tt.dir + "/reports", IfThere: true},
+			{Path: tt.dir}, {Path: path.Join(tt.dir, "media"), IfThere: true}, {Path: path.Join(tt.dir, "reports"), IfThere: true},
 		}
 		p := &plan{drops: true, Directories: []prepare.Dir{{Path: tt.dir, Giving: prepare.GiveWrong}}}
 		p.planTidying(options{command: "server", fixOwnership: string(prepare.FixAlways)}, f)
@@ -35,8 +36,8 @@ func TestWhatIsNotAuthentiksAloneStaysWhoseItIs(t *testing.T) {
 		for _, tree := range p.Trees {
 			trees = append(trees, tree.Path)
 		}
-		if want := slices.Clone(tt.want); len(trees) != len(want) {
-			t.Errorf("%s in %s: %q, want %q", tt.dir, tt.root, trees, want)
+		if !slices.Equal(trees, tt.want) {
+			t.Errorf("%s in %s: %q, want %q", tt.dir, tt.root, trees, tt.want)
 		}
 		if given := p.Directories[0].Giving != prepare.GiveNever; given != (len(tt.want) == 1) {
 			t.Errorf("%s in %s is given: %v", tt.dir, tt.root, given)

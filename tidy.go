@@ -90,10 +90,10 @@ func everybodys(dir, root string) bool {
 		return true
 	}
 	// Filesystem Hierarchy Standard 3.0, sections 3 and 5, and /nix.
-	return slices.Contains([]string{
-		"/", "/bin", "/boot", "/dev", "/dev/shm", "/etc", "/home", "/lib", "/lib64", "/mnt", "/nix", "/nix/store", "/opt", "/proc", "/root", "/run",
-		"/run/secrets", "/sbin", "/srv", "/sys", "/tmp", "/usr", "/usr/local", "/usr/share", "/var", "/var/lib", "/var/run", "/var/tmp",
-	}, dir)
+	return slices.Contains(append(sharedDirs(),
+		"/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib64", "/mnt", "/nix", "/nix/store", "/opt", "/proc", "/root", "/run",
+		"/run/secrets", "/sbin", "/srv", "/sys", "/usr", "/usr/local", "/usr/share", "/var", "/var/lib", "/var/run",
+	), dir)
 }
 
 // planReading is for what the worker reads, and where blueprints have to be copied first.

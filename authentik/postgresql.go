@@ -136,7 +136,7 @@ func (p PostgreSQL) By(version string) PostgreSQL {
 }
 
 // options reads a setting that is JSON in base64. What is neither is ignored, as authentik
-// does (get_dict_from_b64_json).
+// does (get_dict_from_b64_json); JSON that is no object goes on to Django and psycopg, which fail.
 func (s Settings) options(name string) (map[string]string, error) {
 	options := map[string]string{}
 	value, set := s.lookup(name)

@@ -39,7 +39,7 @@ func (s *Settings) resolve(below string, tree map[string]any, from Sources) (fau
 		case string:
 			if setting := below + key; refusedURI(value) { // the value may be a secret
 				faults = append(faults, &SettingError{
-					Setting: s.called(setting), By: cmp.Or(s.given[setting], "authentik/lib/default.yml"), Why: "has one bracket alone between // and the next slash: Python takes it for an address, and refuses it",
+					Setting: s.Called(setting), By: cmp.Or(s.given[setting], "authentik/lib/default.yml"), Why: "has one bracket alone between // and the next slash: Python takes it for an address, and refuses it",
 					Fix: "take another value, or let " + Variable(setting) + " be file:///PATH of a file that holds it",
 				})
 				continue

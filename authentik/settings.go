@@ -112,23 +112,20 @@ func ReadSettings(from Sources) (Settings, error) {
 // merge puts a tree over what there is. What lies below a value authentik's loader cannot put
 // there, and fails (authentik/lib/config.py, update).
 func (s *Settings) merge(over map[string]any, by string) []error {
-	var below []string
-	s.tree = merge(s.tree, over, "", &below)
 	var faults []error
-	for _, name := range below {
-		e := &SettingError{Setting: s.called(name), By: by, Fix: "take it away"}
-		value := name[:strings.LastIndexByte(name, '.')]
+	s.tree = merge(s.tree, over, "", func(value, below string) {
+		e := &SettingError{Setting: s.Called(below), By: by, Fix: "take it away"}
 		e.Why = fmt.Sprintf("is below %s, which is a value and no table", value)
-		if strings.HasSuffix(name, ".file") {
+		if below == value+".file" {
 			e.Fix += fmt.Sprintf(", and let %s be file:///PATH", Variable(value))
 		}
 		faults = append(faults, e)
-	}
+	})
 	return faults
 }
 
-// called is a setting as it was written: by its variable, where the environment has it.
-func (s *Settings) called(setting string) string {
+// Called is a setting as it was written: by its variable, where the environment has it.
+func (s Settings) Called(setting string) string {
 	if s.given[setting] == ByEnvironment {
 		return Variable(setting)
 	}
@@ -235,8 +232,8 @@ func byName(value any) any {
 	}
 }
 
-// merge puts over into under, table by table, and notes what lies below a value there.
-func merge(under, over map[string]any, at string, belowValue *[]string) map[string]any {
+// merge puts over into under, table by table, and tells of each setting that is to lie below a value.
+func merge(under, over map[string]any, at string, clash func(value, below string)) map[string]any {
 	for _, key := range slices.Sorted(maps.Keys(over)) {
 		table, isTable := over[key].(map[string]any)
 		if !isTable {
@@ -246,13 +243,13 @@ func merge(under, over map[string]any, at string, belowValue *[]string) map[stri
 		below, _ := under[key].(map[string]any)
 		if _, set := under[key]; set && below == nil {
 			for _, name := range leaves("", table) {
-				*belowValue = append(*belowValue, at+key+"."+name)
+				clash(at+key, at+key+"."+name)
 			}
 		}
 		if below == nil {
 			below = map[string]any{}
 		}
-		under[key] = merge(below, table, at+key+".", belowValue)
+		under[key] = merge(below, table, at+key+".", clash)
 	}
 	return under
 }

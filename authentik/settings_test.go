@@ -185,3 +185,40 @@ func TestNoUserBeforeAnAddress(t *testing.T) {
 		}
 	}
 }
+
+// Authentik's loader fails over what lies below a value, wherever either was given
+// (authentik/lib/config.py, update, 2026.2).
+func TestWhatLiesBelowAValue(t *testing.T) {
+	const defaults = "email: {password: '', host: h}\ncookie_domain: null\nreplicas: {}\n"
+	for _, tt := range []struct {
+		local string
+		env   map[string]string
+		want  string
+	}{
+		{"", map[string]string{"AUTHENTIK_EMAIL__PASSWORD__FILE": "/x"}, "AUTHENTIK_EMAIL__PASSWORD__FILE in the environment is below email.password, which is a value and no table; take it away, and let AUTHENTIK_EMAIL__PASSWORD be file:///PATH"},
+		{"", map[string]string{"AUTHENTIK_EMAIL__HOST__A__FILE": "x"}, "AUTHENTIK_EMAIL__HOST__A__FILE in the environment is below email.host, which is a value and no table; take it away"},
+		{"", map[string]string{"AUTHENTIK_COOKIE_DOMAIN__X": "x"}, "AUTHENTIK_COOKIE_DOMAIN__X in the environment is below cookie_domain, which is a value and no table; take it away"},
+		{"email: {host: {a: 1}}\n", nil, "email.host.a in /srv/local.yml is below email.host, which is a value and no table; take it away"},
+		{"", map[string]string{"AUTHENTIK_EMAIL__PASSWORD__FILE": "/x", "AUTHENTIK_EMAIL__PASSWORD": "p"}, ""},
+		{"", map[string]string{"AUTHENTIK_REPLICAS__0__HOST": "x", "AUTHENTIK_NEW__TABLE__X": "1"}, ""},
+		{"email: {host: {}}\n", nil, ""},
+	} {
+		files := map[string]string{"/srv/authentik/lib/default.yml": defaults, "/srv/local.yml": tt.local}
+		_, err := ReadSettings(Sources{
+			Env: tt.env, Root: "/srv", Glob: func(string) []string { return nil },
+			Read: func(name string) ([]byte, error) {
+				if files[name] == "" {
+					return nil, fs.ErrNotExist
+				}
+				return []byte(files[name]), nil
+			},
+		})
+		got := ""
+		if e, ok := errors.AsType[*SettingError](err); ok {
+			got = e.Error() + "; " + e.Fix
+		}
+		if got != tt.want {
+			t.Errorf("%q %v: %q, want %q", tt.local, tt.env, got, tt.want)
+		}
+	}
+}

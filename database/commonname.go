@@ -12,11 +12,7 @@ import (
 // name, as libpq does (PostgreSQL's manual, "Client Verification of Server Certificates"); Go
 // knows alternative names only.
 func byCommonName(config *pgconn.Config) {
-	all := []*tls.Config{config.TLSConfig}
-	for _, f := range config.Fallbacks {
-		all = append(all, f.TLSConfig)
-	}
-	for _, t := range all {
+	for _, t := range tlsConfigs(config) {
 		if t == nil || t.InsecureSkipVerify || t.ServerName == "" {
 			continue
 		}
@@ -33,7 +29,7 @@ func verify(chain []*x509.Certificate, roots *x509.CertPool, name string) error 
 	for _, above := range chain[1:] {
 		options.Intermediates.AddCert(above)
 	}
-	if len(leaf.DNSNames)+len(leaf.IPAddresses) == 0 && named(leaf.Subject.CommonName, name) {
+	if len(leaf.DNSNames)+len(leaf.IPAddresses) == 0 && isNamed(leaf.Subject.CommonName, name) {
 		options.DNSName = ""
 	}
 	if _, err := leaf.Verify(options); err != nil {
@@ -42,9 +38,9 @@ func verify(chain []*x509.Certificate, roots *x509.CertPool, name string) error 
 	return nil
 }
 
-// named tells whether a host has a name, in which * may stand for the first label
+// isNamed tells whether a host has a name, in which * may stand for the first label
 // (fe-secure-common.c, wildcard_certificate_match).
-func named(pattern, host string) bool {
+func isNamed(pattern, host string) bool {
 	if rest, ok := strings.CutPrefix(pattern, "*."); ok {
 		label, above, _ := strings.Cut(host, ".")
 		return label != "" && strings.Contains(rest, ".") && strings.EqualFold(rest, above)

@@ -94,16 +94,21 @@ func tooOpen(info fs.FileInfo) bool {
 // checkRoots refuses what libpq refuses: to verify without a file of roots. pgconn would
 // take the system's.
 func (s Settings) checkRoots(config *pgconn.Config) error {
-	all := []*tls.Config{config.TLSConfig}
-	for _, f := range config.Fallbacks {
-		all = append(all, f.TLSConfig)
-	}
-	for _, t := range all {
+	for _, t := range tlsConfigs(config) {
 		if t != nil && t.RootCAs == nil && (!t.InsecureSkipVerify || t.VerifyPeerCertificate != nil) {
 			return s.fault(TLSFile, variable+"SSLROOTCERT is not set, and there is no ~/.postgresql/root.crt, so there is nothing to verify the server by", nil)
 		}
 	}
 	return nil
+}
+
+// tlsConfigs are those of all attempts, nil for one without TLS.
+func tlsConfigs(config *pgconn.Config) []*tls.Config {
+	all := []*tls.Config{config.TLSConfig}
+	for _, f := range config.Fallbacks {
+		all = append(all, f.TLSConfig)
+	}
+	return all
 }
 
 // kernelWord is the kernel's word alone, without the call and the path.
