@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -298,19 +299,23 @@ func judgeStorage(c circumstances) []*finding {
 		return nil
 	}
 	for _, d := range c.facts.config.DataDirs {
+		where := d.Path
+		if everybodys(d.Path, c.facts.layout.Root) {
+			where = filepath.Join(d.Path, "media")
+		}
 		switch mounts := c.facts.mounts; {
 		case d.IfThere:
 			continue
-		case mounts[d.Path]:
-			return []*finding{okay("%s is a mount", d.Path)}
+		case mounts[where]:
+			return []*finding{okay("%s is a mount", where)}
 		case mounts[d.Path+"/media"]:
 			return []*finding{okay("%s/media is a mount", d.Path)}
 		case mounts["/media"]:
 			return []*finding{warn("mount it on "+d.Path+"/media, or the directory above it on "+d.Path,
 				"/media is a mount, and from 2025.12 on uploads lie in %s, which is none: authentik does not manage them, and reports vanish with the container", d.Path)}
 		}
-		note := okay("%s is no mount: uploads vanish with the container", d.Path)
-		note.Remedy = "mount a volume on " + d.Path + ", or set " + d.Backend + " to s3, if there are to be any"
+		note := okay("%s is no mount: uploads vanish with the container", where)
+		note.Remedy = "mount a volume on " + where + ", or set " + d.Backend + " to s3, if there are to be any"
 		return []*finding{note}
 	}
 	return nil

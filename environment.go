@@ -161,22 +161,37 @@ func tempDirectory(c tempDir) prepare.Dir {
 	return prepare.Dir{Path: c.Path, For: "TMPDIR", Mode: mode, Required: true, Sockets: true, Giving: giving, Otherwise: "set another TMPDIR"}
 }
 
-func metricsDirectory(dir string) prepare.Dir {
-	return prepare.Dir{
+func metricsDirectory(dir, root string) prepare.Dir {
+	d := prepare.Dir{
 		Path: dir, For: "metric files", Mode: 0o755, Required: true, Otherwise: "set another PROMETHEUS_MULTIPROC_DIR",
 	}
+	if everybodys(dir, root) {
+		d.Giving = prepare.GiveNever
+	}
+	return d
 }
 
 // dataDirectories are where services write what users upload. A volume for one kind of them alone is
-// all that authentik needs for that (authentik/admin/files/backends/file.py, manageable, 2026.2).
-func dataDirectories(config authentik.Config, mounts map[string]bool) []prepare.Dir {
+// all that authentik needs for that (authentik/admin/files/backends/file.py, manageable, 2026.2). Of
+// a directory that is not authentik's alone those below it count, and they are made.
+func (f facts) dataDirectories() []prepare.Dir {
 	var dirs []prepare.Dir
-	for _, d := range config.DataDirs {
-		otherwise := fmt.Sprintf("set %s to another one, or %s to s3", d.Setting, d.Backend)
-		below := slices.ContainsFunc(config.DataDirs, func(b authentik.DataDir) bool {
-			return b.IfThere && filepath.Dir(b.Path) == filepath.Clean(d.Path) && mounts[b.Path]
-		})
-		dirs = append(dirs, prepare.Dir{Path: d.Path, For: "uploads", Mode: 0o770, IfThere: d.IfThere || below, Otherwise: otherwise})
+	for _, d := range f.config.DataDirs {
+		dir := prepare.Dir{
+			Path: d.Path, For: "uploads", Mode: 0o770, IfThere: d.IfThere,
+			Otherwise: fmt.Sprintf("set %s to another one, or %s to s3", d.Setting, d.Backend),
+		}
+		switch {
+		case d.IfThere:
+			dir.IfThere = !everybodys(filepath.Dir(d.Path), f.layout.Root)
+		case everybodys(d.Path, f.layout.Root):
+			continue
+		default:
+			dir.IfThere = slices.ContainsFunc(f.config.DataDirs, func(below authentik.DataDir) bool {
+				return below.IfThere && filepath.Dir(below.Path) == filepath.Clean(d.Path) && f.mounts[below.Path]
+			})
+		}
+		dirs = append(dirs, dir)
 	}
 	return dirs
 }

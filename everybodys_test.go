@@ -30,7 +30,7 @@ func TestWhatIsNotAuthentiksAloneStaysWhoseItIs(t *testing.T) {
 		f.config.DataDirs = []authentik.DataDir{
 			{Path: tt.dir}, {Path: path.Join(tt.dir, "media"), IfThere: true}, {Path: path.Join(tt.dir, "reports"), IfThere: true},
 		}
-		p := &plan{drops: true, Directories: []prepare.Dir{{Path: tt.dir, Giving: prepare.GiveWrong}}}
+		p := &plan{drops: true}
 		p.planTidying(options{command: "server", fixOwnership: string(prepare.FixAlways)}, f)
 		var trees []string
 		for _, tree := range p.Trees {
@@ -39,8 +39,18 @@ func TestWhatIsNotAuthentiksAloneStaysWhoseItIs(t *testing.T) {
 		if !slices.Equal(trees, tt.want) {
 			t.Errorf("%s in %s: %q, want %q", tt.dir, tt.root, trees, tt.want)
 		}
-		if given := p.Directories[0].Giving != prepare.GiveNever; given != (len(tt.want) == 1) {
-			t.Errorf("%s in %s is given: %v", tt.dir, tt.root, given)
+		var made []string
+		for _, d := range f.dataDirectories() {
+			if !d.IfThere {
+				made = append(made, d.Path)
+			}
+		}
+		if !slices.Equal(made, tt.want) {
+			t.Errorf("%s in %s: %q are made, want %q", tt.dir, tt.root, made, tt.want)
+		}
+		everybodys := len(tt.want) > 1
+		if given := metricsDirectory(tt.dir, tt.root).Giving != prepare.GiveNever; given == everybodys {
+			t.Errorf("%s in %s is given for metric files: %v", tt.dir, tt.root, given)
 		}
 	}
 }

@@ -21,10 +21,10 @@ func (p *plan) planVerb(o options, f facts) error {
 		return refuse(exitUsage, fmt.Errorf("%s takes no arguments, and got %q", verb.Name, strings.Join(words, " ")))
 	}
 	if dir := p.env[metricsDir]; dir != "" {
-		p.Directories = append(p.Directories, metricsDirectory(dir))
+		p.Directories = append(p.Directories, metricsDirectory(dir, f.layout.Root))
 	}
 	if !verb.Interactive {
-		p.Directories = append(p.Directories, dataDirectories(f.config, f.mounts)...)
+		p.Directories = append(p.Directories, f.dataDirectories()...)
 		p.runIn(f.self.UID, verb.Name)
 	}
 	own := p.skipMigrations(o, f, verb)
@@ -47,7 +47,7 @@ func (p *plan) planAll(o options, f facts) error {
 	if len(o.args) > 0 {
 		return refuse(exitUsage, fmt.Errorf("all takes no arguments, and got %q", strings.Join(o.args, " ")))
 	}
-	p.Directories = append(p.Directories, dataDirectories(f.config, f.mounts)...)
+	p.Directories = append(p.Directories, f.dataDirectories()...)
 	p.runIn(f.self.UID, o.command)
 	beside := f.config.Beside()
 	faults := []error{p.planTools(f, f.release.Server)}
@@ -74,7 +74,7 @@ func (p *plan) planAll(o options, f facts) error {
 		})
 		if !one.verb.NoMetrics || p.env[metricsDir] != "" {
 			own = append(own, variable{metricsDir, metrics, "one of its own beside another service"})
-			p.Directories = append(p.Directories, metricsDirectory(metrics))
+			p.Directories = append(p.Directories, metricsDirectory(metrics, f.layout.Root))
 		}
 		own = slices.Concat(own, one.more, p.skipMigrations(o, f, one.verb))
 		s, err := p.service(one.verb, nil, dir, one.config, own, f.find)

@@ -39,7 +39,6 @@ func (p *plan) planTidying(o options, f facts) {
 	if p.FixOwnership == prepare.FixNever {
 		p.giveNothing()
 	}
-	p.spareEverybodys(f.layout.Root)
 	for _, s := range p.Services {
 		p.planSweep(s, f)
 	}
@@ -66,17 +65,6 @@ func (p *plan) giveNothing() {
 	for i := range p.Directories {
 		if !p.Directories[i].Required {
 			p.Directories[i].Giving = prepare.GiveNever
-		}
-	}
-}
-
-// spareEverybodys leaves directories whose they are that a setting names and that hold more than
-// authentik's files: / as the place of uploads, which puts them into /media, or /run for metric files.
-func (p *plan) spareEverybodys(root string) {
-	for i, d := range p.Directories {
-		if d.Giving == prepare.GiveWrong && everybodys(d.Path, root) { // an unused one is nobody's
-			p.Directories[i].Giving = prepare.GiveNever
-			p.Directories[i].IfThere = p.Directories[i].IfThere || !d.Required
 		}
 	}
 }
